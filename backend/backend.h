@@ -1,0 +1,61 @@
+// Backend executes what the scheduler decided: steps of the model and copies of KV blocks. It knows a
+// device, not clients or policies. Implementations: backend/cpu (the default), backend/reference.
+//
+// Threads: Run() and StartCopies() are called by one thread (the engine's); the other methods by
+// any.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "backend/activity.h"
+#include "scheduler/base/units.h"
+#include "scheduler/step.h"
+
+namespace sluice {
+
+struct BackendInfo {
+  std::string name;         // "cpu"
+  std::string device;       // for people: "AVX-512 bf16, 2 threads"
+  std::string dtype;        // of weights and KV: "bf16" or "f32"
+  KvGeometry geometry;
+  Blocks device_blocks;
+  Blocks host_blocks;
+  int32_t layers = 0;
+  int32_t vocab_size = 0;
+  // Stated link bandwidth in bytes per second; 0 = as fast as memory. True `emulated`: copies are
+  // slowed down to it, and whoever shows a link figure says so.
+  double link_bytes_per_second = 0;
+  bool link_emulated = false;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual const BackendInfo& info() const = 0;
+
+  // Calls `on_done` (on any thread, briefly) whenever TakeFinishedCopies() has something new.
+  // Call once, before the first StartCopies().
+  virtual void SetCopyListener(std::function<void()> on_done) = 0;
+
+  // Queues copies and returns at once. Classes are served in order, copies of one class first come
+  // first served, in bounded slices. Every copy gets exactly one result.
+  virtual void StartCopies(std::span<const Copy> copies) = 0;
+
+  // Takes the results that have come in since the last call.
+  virtual std::vector<CopyResult> TakeFinishedCopies() = 0;
+
+  // Runs the sequences of `plan` (not its copies) and blocks until done. Layer i of a sequence
+  // waits for layer i of its `loads` only.
+  virtual StepResult Run(const StepPlan& plan) = 0;
+
+  // How the time since start was spent, up to now.
+  virtual ActivitySnapshot activity() = 0;
+};
+
+}  // namespace sluice

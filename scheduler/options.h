@@ -1,0 +1,49 @@
+// What the scheduler is told at start-up.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "scheduler/base/units.h"
+
+namespace sluice {
+
+struct SchedulerOptions {
+  // --- Behaviour ---
+
+  // Longest sequence (prompt + output) any request may reach. The model's limit or less.
+  Tokens max_model_len{2048};
+
+  // Upper bound on requests waiting to be admitted; one more is RESOURCE_EXHAUSTED.
+  // A larger queue trades refusals for time to first token.
+  int64_t queue_limit = 1024;
+
+  // Reuse KV of equal prefixes. Off: every request computes its whole prompt.
+  bool prefix_caching = true;
+
+  // A higher-priority request may take the device blocks of running lower-priority ones.
+  bool preemption = true;
+
+  // --- Performance ---
+
+  // Upper bound on tokens computed in one step; prompts are split to fit.
+  // Larger steps raise throughput and the gap between a stream's tokens.
+  Tokens step_token_limit{512};
+
+  // Upper bound on admitted requests (running or loading).
+  // More share each weight read; each takes device blocks.
+  int64_t max_running = 256;
+
+  // Upper bound on blocks being stored to the host at a time. Blocks in transit cannot be evicted,
+  // so this bounds how much of the device pool stores can hold up. 0 turns stores off.
+  Blocks max_store_blocks{64};
+
+  KvGeometry geometry{Tokens(32), MiB(1)};
+  Blocks device_blocks{1024};
+  Blocks host_blocks{0};  // 0 = no host tier
+
+  // Returns INVALID_ARGUMENT naming the first field out of range.
+  absl::Status Validate() const;
+};
+
+}  // namespace sluice

@@ -1,0 +1,90 @@
+// Scheduler decides, once per step, which requests run and where their KV blocks live.
+//
+// It is a pure state machine: time comes in as an argument, decisions go out as values, and the same
+// calls give the same answers, bit for bit. Hence one implementation serves the live server
+// (service/engine), the virtual-time simulator and the property tests.
+//
+//   Submit / Cancel / OnCopyDone --> PlanStep(now) --> [backend] --> CommitStep(result, now)
+//                                                                        |
+//                                              TakeEvents() <------------+
+//
+// REQUIRES, for every `now`: not smaller than any earlier `now`.
+// Thread-compatible; owned by one thread (in the server, the engine thread).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "scheduler/base/units.h"
+#include "scheduler/options.h"
+#include "scheduler/request.h"
+#include "scheduler/stats.h"
+#include "scheduler/step.h"
+
+namespace sluice {
+
+// What a client should hear about: a token, the end, or both.
+struct Event {
+  struct Finish {
+    FinishReason reason = FinishReason::kStop;
+    absl::Status status;  // OK for kStop and kLength
+    RequestStats stats;
+  };
+
+  RequestId request;
+  std::optional<SampledToken> token;
+  std::optional<Finish> finish;  // at most once per request, on its last event
+};
+
+class Scheduler {
+ public:
+  // REQUIRES: options.Validate() is OK.
+  explicit Scheduler(const SchedulerOptions& options);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // Queues a request. After OK, the request ends with exactly one Finish event.
+  // Returns INVALID_ARGUMENT if it can never fit (longer than max_model_len, or more blocks than
+  // the device has); RESOURCE_EXHAUSTED if the queue is full; ALREADY_EXISTS if the id is live.
+  absl::Status Submit(RequestSpec spec, absl::Time now);
+
+  // Ends a request (Finish with kCancelled). Unknown ids are ignored: it may just have ended.
+  void Cancel(RequestId id, absl::Time now);
+
+  // Reports the end of a copy from an earlier plan. May be called while a step is under way.
+  // REQUIRES: one call per copy.
+  void OnCopyDone(const CopyResult& result, absl::Time now);
+
+  // Chooses the next step. No sequences and no copies: nothing can be done before the next
+  // Submit, OnCopyDone or NextWakeup().
+  // REQUIRES: a previous plan with sequences has been committed.
+  StepPlan PlanStep(absl::Time now);
+
+  // Applies a finished step. REQUIRES: result.id is the id of the last plan, which had sequences.
+  void CommitStep(const StepResult& result, absl::Time now);
+
+  // Everything that happened since the last call, in order.
+  std::vector<Event> TakeEvents();
+
+  // When PlanStep() must be called even if nothing else happens (a deadline). May be infinite.
+  absl::Time NextWakeup() const;
+
+  // No live requests. (Stores may still be under way.)
+  bool idle() const;
+
+  SchedulerStats stats() const;
+
+  // Walks everything and returns INTERNAL naming the first broken invariant (see README.md).
+  // O(blocks + requests); for tests and when idle.
+  absl::Status CheckInvariants() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice

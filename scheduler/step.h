@@ -1,0 +1,115 @@
+// The plain data that crosses the scheduler/backend boundary.
+//
+//   Scheduler --StepPlan--> Backend --StepResult--> Scheduler
+//             ---Copy-----> Backend --CopyResult-->
+//
+// With scheduler/base and scheduler/request.h, this is the only scheduler header backend/ may
+// include.
+//
+// Lifetime: the spans and the sampling pointer of a SequenceWork view memory of the scheduler. They
+// stay valid and unchanged until CommitStep() of the same step; a backend keeps none of them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "scheduler/base/units.h"
+#include "scheduler/request.h"
+
+namespace sluice {
+
+enum class Tier : uint8_t { kDevice, kHost, kDisk, kRemote };
+inline constexpr int kTierCount = 4;
+
+// One direction of the path between two tiers.
+enum class LinkDirection : uint8_t { kHostToDevice, kDeviceToHost };
+inline constexpr int kLinkDirectionCount = 2;
+
+// Order in which a link serves what is queued, first to last.
+enum class CopyClass : uint8_t { kDemand, kPrefetch, kWriteBack };
+
+// Whole blocks to copy between the device pool and the host pool. Runs beside the steps. A load
+// (host to device) makes progress layer by layer over all its blocks, so that a step can start on
+// layer 0 before layer 1 has arrived.
+struct Copy {
+  struct Pair {
+    BlockId source;
+    BlockId target;
+  };
+
+  CopyId id;
+  LinkDirection direction = LinkDirection::kHostToDevice;
+  CopyClass copy_class = CopyClass::kDemand;
+  RequestId request;         // who waits for it; invalid for stores
+  std::vector<Pair> blocks;  // at least one; no block twice
+};
+
+// Exactly one per Copy. Not OK: the targets' content is undefined, the sources are untouched.
+struct CopyResult {
+  CopyId id;
+  absl::Status status;
+  Bytes bytes;
+  absl::Time started;   // first byte moved (after queueing)
+  absl::Time finished;  // last byte in place
+};
+
+// One sequence's share of a step: compute KV for tokens [first, first + count), attending to all
+// tokens before.
+struct SequenceWork {
+  RequestId request;
+  Tokens first;
+  Tokens count;  // > 0; above 1 only while prefilling
+
+  // Tokens of the sequence (prompt, then output); at least first + count of them.
+  std::span<const TokenId> tokens;
+  // Device blocks in token order; at least enough for first + count tokens.
+  std::span<const BlockId> blocks;
+  // Loads that fill some of `blocks` and may still be under way. Layer i of this sequence starts
+  // when layer i of all of them has arrived.
+  std::span<const CopyId> loads;
+
+  // Whether to draw a token from the logits of the last position, and how.
+  bool sample = false;
+  const SamplingParams* sampling = nullptr;  // set iff sample
+  Tokens prompt;                             // tokens before this are the client's
+  int64_t output_index = 0;                  // how many outputs were drawn before this one
+};
+
+struct StepPlan {
+  StepId id;
+  std::vector<SequenceWork> sequences;
+  std::vector<Copy> copies;  // to start before the step runs, in this order
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+struct SampledToken {
+  TokenId token = 0;
+  float logprob = 0;               // natural log, of the distribution before temperature and masks
+  std::vector<TokenLogprob> top;   // likeliest first; as many as SamplingParams::logprobs asks
+};
+
+struct SequenceResult {
+  // Not OK: this sequence's part did not take effect (for instance a load it needs has failed).
+  absl::Status status;
+  std::optional<SampledToken> sampled;  // set iff the work asked for it and status is OK
+  absl::Duration load_stall;            // time the step waited for this sequence's loads, device idle
+};
+
+struct StepResult {
+  StepId id;
+  absl::Status status;  // not OK: no part of the step took effect, `sequences` is empty
+  std::vector<SequenceResult> sequences;  // in plan order
+  absl::Time started;
+  absl::Time finished;
+  absl::Duration load_stall;  // part of finished - started in which nothing was computed
+};
+
+}  // namespace sluice
