@@ -1,0 +1,117 @@
+// EngineLoop is the only code that knows both the scheduler and a backend. One turn of the ring:
+//
+//   inbox -> Submit/Cancel/OnCopyDone -> PlanStep -> StartCopies -> Run -> CommitStep -> streams
+//
+// Data goes round in one direction. The backend never calls the scheduler, the scheduler calls
+// neither, and no RPC thread touches any of the three: they talk through the bounded inbox.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "backend/backend.h"
+#include "scheduler/scheduler.h"
+#include "service/engine/token_stream.h"
+#include "service/telemetry/metrics.h"
+
+namespace sluice {
+
+struct EngineOptions {
+  // Submissions that may wait for the engine thread's next turn.
+  int64_t inbox_limit = 4096;
+};
+
+// What GetLoad answers; renewed once per turn.
+struct EngineLoad {
+  SchedulerStats scheduler;
+  ActivitySnapshot activity;
+  bool draining = false;
+  // How long a request refused now should wait before it tries again.
+  absl::Duration retry_after;
+};
+
+class EngineLoop {
+ public:
+  using Clock = std::function<absl::Time()>;
+
+  // All must outlive this. `clock` is the only clock, and monotonic.
+  EngineLoop(Scheduler& scheduler, Backend& backend, Metrics& metrics, Clock clock,
+             const EngineOptions& options);
+
+  // ---- Any thread ----
+
+  // Hands a request to the engine; never blocks. After OK, `stream` gets exactly one Finish event, whose
+  // status carries the scheduler's refusal, if any.
+  // Returns RESOURCE_EXHAUSTED if the inbox is full, UNAVAILABLE if draining.
+  absl::Status Submit(RequestSpec spec, std::shared_ptr<TokenStream> stream);
+
+  // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
+  void Cancel(RequestId id);
+
+  // From now on Submit() refuses. Irreversible.
+  void StartDrain();
+
+  EngineLoad load() const;
+
+  // Wakes WaitForWork().
+  void Wake();
+
+  // ---- Engine thread only ----
+
+  // One turn. Returns false if there was nothing to do.
+  bool RunOnce();
+
+  // Blocks until there may be something to do, or until the scheduler's next deadline.
+  void WaitForWork();
+
+  // No live requests and an empty inbox.
+  bool idle() const;
+
+ private:
+  struct Submission {
+    RequestSpec spec;
+    std::shared_ptr<TokenStream> stream;
+  };
+  struct Inbox {
+    std::vector<Submission> submissions;
+    std::vector<RequestId> cancels;
+    bool empty() const { return submissions.empty() && cancels.empty(); }
+  };
+
+  Inbox TakeInbox();
+  void Admit(Inbox inbox);
+  bool ApplyFinishedCopies();
+  void RunStep(const StepPlan& plan);
+  void Deliver(std::vector<Event> events);
+  void Publish();
+  void NoteFinished(absl::Time now);
+
+  Scheduler& scheduler_;
+  Backend& backend_;
+  Metrics& metrics_;
+  const Clock clock_;
+  const EngineOptions options_;
+
+  // Engine thread only.
+  std::unordered_map<int64_t, std::shared_ptr<TokenStream>> streams_;  // by request id
+  std::unordered_map<int64_t, absl::Time> last_token_;                 // by request id, for ITL
+  absl::Time last_finish_ = absl::InfinitePast();
+  absl::Duration finish_interval_ = absl::ZeroDuration();  // bounded exponential average
+
+  mutable std::mutex mu_;
+  std::condition_variable work_;
+  Inbox inbox_;              // guarded by mu_
+  bool copies_done_ = false; // guarded by mu_
+  bool woken_ = false;       // guarded by mu_
+  bool draining_ = false;    // guarded by mu_
+  EngineLoad load_;          // guarded by mu_
+};
+
+}  // namespace sluice
