@@ -21,6 +21,9 @@ struct SchedulerOptions {
   // Reuse KV of equal prefixes. Off: every request computes its whole prompt.
   bool prefix_caching = true;
 
+  // Tells models and KV layouts apart in block hashes: a fingerprint of both.
+  uint64_t cache_seed = 0;
+
   // A higher-priority request may take the device blocks of running lower-priority ones.
   bool preemption = true;
 

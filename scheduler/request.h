@@ -40,9 +40,9 @@ struct SamplingParams {
 };
 
 struct RequestSpec {
-  RequestId id;                  // unique among live requests
-  std::vector<TokenId> prompt;   // at least one token
-  Tokens max_new{1};             // most output tokens; at least one
+  RequestId id;                                    // unique among live requests
+  std::vector<TokenId> prompt;                     // at least one token
+  Tokens max_new{1};                               // most output tokens; at least one
   std::shared_ptr<const SamplingParams> sampling;  // never null
 
   // Higher runs first; a higher one may preempt a running lower one. Default 0.

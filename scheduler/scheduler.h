@@ -1,7 +1,7 @@
 // Scheduler decides, once per step, which requests run and where their KV blocks live.
 //
-// It is a pure state machine: time comes in as an argument, decisions go out as values, and the same
-// calls give the same answers, bit for bit. Hence one implementation serves the live server
+// It is a pure state machine: time comes in as an argument, decisions go out as values, and the
+// same calls give the same answers, bit for bit. Hence one implementation serves the live server
 // (service/engine), the virtual-time simulator and the property tests.
 //
 //   Submit / Cancel / OnCopyDone --> PlanStep(now) --> [backend] --> CommitStep(result, now)
@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/options.h"
 #include "scheduler/request.h"
@@ -41,8 +42,9 @@ struct Event {
 
 class Scheduler {
  public:
+  // `block_hash` names KV blocks; collisions cost hits, never correctness.
   // REQUIRES: options.Validate() is OK.
-  explicit Scheduler(const SchedulerOptions& options);
+  explicit Scheduler(const SchedulerOptions& options, BlockHashFunction block_hash = &BlockHash);
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;

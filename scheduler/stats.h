@@ -14,18 +14,18 @@ namespace sluice {
 // How a request's cached tokens were used (DESIGN: "plan of a request"). The plan of the first
 // admission.
 enum class RequestPlan : uint8_t {
-  kResident,    // nothing to move: the cached part (possibly empty) is on the device
-  kLoad,        // cached blocks are loaded, overlapped with other work or layer by layer
-  kRecompute,   // cached blocks exist on another tier and were computed again instead
+  kResident,   // nothing to move: the cached part (possibly empty) is on the device
+  kLoad,       // cached blocks are loaded, overlapped with other work or layer by layer
+  kRecompute,  // cached blocks exist on another tier and were computed again instead
 };
 inline constexpr int kRequestPlanCount = 3;
 
 enum class FinishReason : uint8_t {
-  kStop,      // a stop id was drawn
-  kLength,    // max_new reached
-  kCancelled, // Cancel() was called
-  kDeadline,  // first_token_deadline passed while waiting
-  kError,     // the backend failed
+  kStop,       // a stop id was drawn
+  kLength,     // max_new reached
+  kCancelled,  // Cancel() was called
+  kDeadline,   // first_token_deadline passed while waiting
+  kError,      // the backend failed
 };
 inline constexpr int kFinishReasonCount = 5;
 
@@ -44,11 +44,11 @@ struct RequestStats {
   // Tokens (of prompt or output) computed more than once: after preemption or a failed load.
   Tokens recomputed;
 
-  Bytes loaded;                   // bytes copied towards the device for this request
-  absl::Duration load_busy;       // time its loads occupied the link
-  absl::Duration load_exposed;    // part of it the device idled for
-  absl::Duration load_queued;     // from issue to first byte
-  absl::Duration compute;         // time of the steps it took part in, without stalls
+  Bytes loaded;                 // bytes copied towards the device for this request
+  absl::Duration load_busy;     // time its loads occupied the link
+  absl::Duration load_exposed;  // part of it the device idled for
+  absl::Duration load_queued;   // from issue to first byte
+  absl::Duration compute;       // time of the steps it took part in, without stalls
   int32_t preemptions = 0;
 
   RequestPlan plan = RequestPlan::kResident;
@@ -56,8 +56,9 @@ struct RequestStats {
   // κ_ratio (paper section 3): tokens loaded from off the device per token computed.
   double kappa() const {
     const int64_t off_device = prompt.value() - computed.value() - cached[0].value();
-    return computed.value() > 0 ? static_cast<double>(off_device) / static_cast<double>(computed.value())
-                                : 0.0;
+    return computed.value() > 0
+               ? static_cast<double>(off_device) / static_cast<double>(computed.value())
+               : 0.0;
   }
 };
 
@@ -74,13 +75,13 @@ struct TierStats {
 enum class Decision : uint8_t {
   kAdmitResident,
   kAdmitLoad,
-  kWaitBlocks,       // head of the queue does not fit yet
-  kWaitLoad,         // admitted, loads under way, others had work
-  kJoinLoad,         // joined a step layer by layer while its loads were under way
-  kPreemptSwap,      // preempted, its blocks are kept on the host
-  kPreemptRecompute, // preempted, (some of) its blocks are lost
-  kStore,            // block queued for the host tier
-  kStoreSkipped,     // not stored: host tier full of pinned blocks, or too many stores under way
+  kWaitBlocks,        // head of the queue does not fit yet
+  kWaitLoad,          // admitted, loads under way, others had work
+  kJoinLoad,          // joined a step layer by layer while its loads were under way
+  kPreemptSwap,       // preempted, its blocks are kept on the host
+  kPreemptRecompute,  // preempted, (some of) its blocks are lost
+  kStore,             // block queued for the host tier
+  kStoreSkipped,      // not stored: host tier full of pinned blocks, or too many stores under way
   kRefuseQueueFull,
   kRefuseNeverFits,
 };
@@ -90,7 +91,7 @@ struct SchedulerStats {
   int64_t waiting = 0;
   int64_t running = 0;  // admitted, including loading
   int64_t loading = 0;
-  Blocks reserved;      // promised to admitted requests, not yet taken
+  Blocks reserved;  // promised to admitted requests, not yet taken
   TierStats device;
   TierStats host;
 

@@ -92,15 +92,15 @@ struct TokenLogprob {
 
 struct SampledToken {
   TokenId token = 0;
-  float logprob = 0;               // natural log, of the distribution before temperature and masks
-  std::vector<TokenLogprob> top;   // likeliest first; as many as SamplingParams::logprobs asks
+  float logprob = 0;              // natural log, of the distribution before temperature and masks
+  std::vector<TokenLogprob> top;  // likeliest first; as many as SamplingParams::logprobs asks
 };
 
 struct SequenceResult {
   // Not OK: this sequence's part did not take effect (for instance a load it needs has failed).
   absl::Status status;
   std::optional<SampledToken> sampled;  // set iff the work asked for it and status is OK
-  absl::Duration load_stall;            // time the step waited for this sequence's loads, device idle
+  absl::Duration load_stall;  // time the step waited for this sequence's loads, device idle
 };
 
 struct StepResult {

@@ -9,8 +9,8 @@
 // of threads: offloading, batching and preemption change no greedy answer.
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
 #include "backend/backend.h"
@@ -30,6 +30,8 @@ struct CpuBackendOptions {
   Blocks host_blocks{0};
   Tokens max_model_len{2048};        // bounds scratch memory
   Tokens max_step_tokens{512};
+  // Checksum every block stored to the host and fail a load that does not match (DATA_LOSS).
+  bool verify_host_blocks = false;
 
   // --- Performance ---
   int threads = 0;             // compute threads; 0 = one per CPU this process may run on

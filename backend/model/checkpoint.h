@@ -22,6 +22,8 @@
 
 namespace sluice {
 
+class MappedFile;
+
 enum class DType : uint8_t { kF32, kF16, kBF16 };
 int64_t ElementSize(DType dtype);
 const char* DTypeName(DType dtype);  // "f32", "f16", "bf16"
@@ -42,11 +44,11 @@ void ReadFloats(const TensorView& tensor, int64_t first, std::span<float> out);
 
 // One decoder layer. Weights are [out, in] as in PyTorch's Linear. Null: the family has none.
 struct LayerTensors {
-  const TensorView* input_norm = nullptr;           // [hidden]
-  const TensorView* q = nullptr;                    // [heads * head_dim, hidden]
-  const TensorView* k = nullptr;                    // [kv_heads * head_dim, hidden]
-  const TensorView* v = nullptr;                    // [kv_heads * head_dim, hidden]
-  const TensorView* o = nullptr;                    // [hidden, heads * head_dim]
+  const TensorView* input_norm = nullptr;  // [hidden]
+  const TensorView* q = nullptr;           // [heads * head_dim, hidden]
+  const TensorView* k = nullptr;           // [kv_heads * head_dim, hidden]
+  const TensorView* v = nullptr;           // [kv_heads * head_dim, hidden]
+  const TensorView* o = nullptr;           // [hidden, heads * head_dim]
   const TensorView* q_bias = nullptr;
   const TensorView* k_bias = nullptr;
   const TensorView* v_bias = nullptr;
@@ -66,20 +68,22 @@ class Checkpoint {
  public:
   // Maps every weight file of `dir` and resolves the tensors `config` calls for.
   // Returns NOT_FOUND naming a missing file or tensor, INVALID_ARGUMENT naming file, tensor and
-  // what is wrong with it (shape, dtype, offsets, truncation).
+  // what is wrong with it (shape, offsets, truncation), UNIMPLEMENTED for GGUF or PyTorch weights
+  // and for a needed tensor whose dtype is not F32, F16 or BF16.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& dir,
                                                           const ModelConfig& config);
   ~Checkpoint();
   Checkpoint(const Checkpoint&) = delete;
   Checkpoint& operator=(const Checkpoint&) = delete;
 
-  const TensorView& embedding() const { return *embedding_; }   // [vocab, hidden]
-  const TensorView& final_norm() const { return *final_norm_; } // [hidden]
-  const TensorView& lm_head() const { return *lm_head_; }       // [vocab, hidden]; embedding() if tied
+  const TensorView& embedding() const { return *embedding_; }    // [vocab, hidden]
+  const TensorView& final_norm() const { return *final_norm_; }  // [hidden]
+  const TensorView& lm_head() const { return *lm_head_; }  // [vocab, hidden]; embedding() if tied
   const std::vector<LayerTensors>& layers() const { return layers_; }
 
   // The dtype of most weight bytes: what `--dtype auto` keeps.
   DType dominant_dtype() const { return dominant_dtype_; }
+  // Of the tensors the model needs; tied ones count once.
   Bytes total_bytes() const { return total_bytes_; }
   int64_t parameters() const { return parameters_; }
 
@@ -89,10 +93,10 @@ class Checkpoint {
 
  private:
   Checkpoint();
-  class Mapping;
+  class Loader;
 
-  std::vector<std::unique_ptr<Mapping>> files_;
-  std::map<std::string, TensorView> tensors_;
+  std::vector<std::unique_ptr<MappedFile>> files_;
+  std::map<std::string, TensorView> tensors_;  // those the model needs
   const TensorView* embedding_ = nullptr;
   const TensorView* final_norm_ = nullptr;
   const TensorView* lm_head_ = nullptr;

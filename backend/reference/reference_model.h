@@ -1,5 +1,6 @@
-// ReferenceModel: the forward pass in double precision, no cache, one token after another's formula:
-// slow and obviously right. The oracle of every backend test; never linked into the server.
+// ReferenceModel: the forward pass in double precision, no cache, one token after another's
+// formula: slow and obviously right. The oracle of every backend test; never linked into the
+// server.
 #pragma once
 
 #include <memory>

@@ -93,7 +93,9 @@ struct KvGeometry {
     return Blocks((n.value() + tokens_per_block.value() - 1) / tokens_per_block.value());
   }
   // Blocks that `n` tokens fill completely.
-  constexpr Blocks FullBlocks(Tokens n) const { return Blocks(n.value() / tokens_per_block.value()); }
+  constexpr Blocks FullBlocks(Tokens n) const {
+    return Blocks(n.value() / tokens_per_block.value());
+  }
   constexpr Tokens TokensIn(Blocks n) const { return Tokens(n.value() * tokens_per_block.value()); }
   constexpr Bytes BytesFor(Blocks n) const { return Bytes(n.value() * bytes_per_block.value()); }
   // Blocks that fit into `n` bytes, rounding down.

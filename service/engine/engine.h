@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <thread>
 
@@ -35,8 +36,9 @@ class Engine {
   std::atomic<bool> stop_{false};
 
   std::mutex mu_;
-  std::condition_variable idle_changed_;
-  bool idle_ = true;  // guarded by mu_
+  std::condition_variable turn_ended_;
+  int64_t turn_ = 0;        // guarded by mu_; turns started
+  int64_t idle_turn_ = 0;   // guarded by mu_; the last turn that left nothing live, if the latest
 
   std::thread thread_;  // last: everything above is ready when it starts
 };

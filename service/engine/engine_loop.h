@@ -74,6 +74,9 @@ class EngineLoop {
   // No live requests and an empty inbox.
   bool idle() const;
 
+  // Ends every live request with UNAVAILABLE; for a stop that does not wait.
+  void Abandon();
+
  private:
   struct Submission {
     RequestSpec spec;
@@ -85,13 +88,27 @@ class EngineLoop {
     bool empty() const { return submissions.empty() && cancels.empty(); }
   };
 
+  struct Client {
+    std::shared_ptr<TokenStream> stream;
+    absl::Time arrival;
+    absl::Time last_token = absl::InfinitePast();
+    bool overflowed = false;
+  };
+  struct CopyUnderWay {
+    LinkDirection direction;
+    absl::Time queued;
+  };
+
   Inbox TakeInbox();
   void Admit(Inbox inbox);
-  bool ApplyFinishedCopies();
+  void ApplyFinishedCopies();
+  void StartCopies(const StepPlan& plan);
   void RunStep(const StepPlan& plan);
-  void Deliver(std::vector<Event> events);
+  void Deliver();
+  void DeliverOne(Event event);
+  void NoteToken(Client& client);
+  void NoteFinish(const Event::Finish& finish);
   void Publish();
-  void NoteFinished(absl::Time now);
 
   Scheduler& scheduler_;
   Backend& backend_;
@@ -100,10 +117,10 @@ class EngineLoop {
   const EngineOptions options_;
 
   // Engine thread only.
-  std::unordered_map<int64_t, std::shared_ptr<TokenStream>> streams_;  // by request id
-  std::unordered_map<int64_t, absl::Time> last_token_;                 // by request id, for ITL
+  std::unordered_map<int64_t, Client> clients_;       // by request id
+  std::unordered_map<int64_t, CopyUnderWay> copies_;  // by copy id
   absl::Time last_finish_ = absl::InfinitePast();
-  absl::Duration finish_interval_ = absl::ZeroDuration();  // bounded exponential average
+  absl::Duration finish_interval_;  // between two requests' ends: bounded exponential average
 
   mutable std::mutex mu_;
   std::condition_variable work_;

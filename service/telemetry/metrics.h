@@ -37,12 +37,15 @@ class Metrics {
   // Once per engine turn: totals so far.
   void Observe(const SchedulerStats& stats, const ActivitySnapshot& activity);
 
-  // One finished step. `prefill`/`decode`: sequences of either kind it had.
-  void OnStep(const StepResult& result, int64_t prefill, int64_t decode, Tokens tokens);
-  void OnCopy(const Copy& copy, const CopyResult& result);
+  // One finished step: how many tokens it computed, and whether for prefill, decode or both.
+  void OnStep(const StepPlan& plan, const StepResult& result);
+  // One finished copy; `queued`: from StartCopies() to its first byte.
+  void OnCopy(LinkDirection direction, const CopyResult& result, absl::Duration queued);
   void OnFirstToken(absl::Duration since_arrival);
   void OnInterToken(absl::Duration gap);
+  // The end of a request that was queued.
   void OnFinish(const Event::Finish& finish);
+  // A request that was refused (queue full, can never fit, draining).
   void OnRefused();
 
   // One handled rpc. `service` and `method` are compile-time names.
@@ -55,7 +58,7 @@ class Metrics {
   std::unique_ptr<Impl> impl_;
 };
 
-// Serves GET /metrics (and a plain-text index at /) on its own port.
+// Serves GET /metrics on its own port.
 class MetricsServer {
  public:
   // `address` is host:port; port 0 picks a free one.

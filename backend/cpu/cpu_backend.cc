@@ -1,0 +1,267 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "backend/cpu/forward.h"
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/kv_layout.h"
+#include "backend/cpu/link.h"
+#include "backend/cpu/sampler.h"
+#include "backend/cpu/thread_pool.h"
+#include "backend/cpu/weights.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+absl::StatusOr<Element> ResolveElement(CpuDType dtype, const Checkpoint& checkpoint) {
+  switch (dtype) {
+    case CpuDType::kF32:
+      return Element::kF32;
+    case CpuDType::kBF16:
+      if (Gemm::Supports(Element::kBF16)) return Element::kBF16;
+      return absl::InvalidArgumentError(
+          "dtype bf16: this CPU cannot multiply bf16 matrices (that needs AVX-512); use f32 or auto");
+    case CpuDType::kAuto:
+      break;
+  }
+  const bool narrow = checkpoint.dominant_dtype() != DType::kF32 && Gemm::Supports(Element::kBF16);
+  return narrow ? Element::kBF16 : Element::kF32;
+}
+
+absl::Status OutOfRange(const char* option, const std::string& value, const char* want) {
+  return absl::InvalidArgumentError(absl::StrCat(option, " is ", value, "; want ", want));
+}
+
+absl::Status Validate(const ModelConfig& config, const CpuBackendOptions& options) {
+  const int64_t page = options.tokens_per_block.value();
+  if (page < 16 || page > 256 || page % 16 != 0) {
+    return OutOfRange("tokens_per_block", absl::StrCat(page), "a multiple of 16 from 16 to 256");
+  }
+  if (options.device_blocks < Blocks(1) || options.device_blocks > Blocks(INT32_MAX)) {
+    return OutOfRange("device_blocks", absl::StrCat(options.device_blocks.value()), "at least 1");
+  }
+  if (options.host_blocks < Blocks(0) || options.host_blocks > Blocks(INT32_MAX)) {
+    return OutOfRange("host_blocks", absl::StrCat(options.host_blocks.value()), "0 or more");
+  }
+  if (options.max_model_len < Tokens(1)) {
+    return OutOfRange("max_model_len", absl::StrCat(options.max_model_len.value()), "at least 1");
+  }
+  if (options.max_step_tokens < Tokens(1)) {
+    return OutOfRange("max_step_tokens", absl::StrCat(options.max_step_tokens.value()),
+                      "at least 1");
+  }
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return OutOfRange("threads", absl::StrCat(options.threads), "0 (all CPUs) to 1024");
+  }
+  if (!(options.link_gbps >= 0) || std::isinf(options.link_gbps)) {
+    return OutOfRange("link_gbps", absl::StrCat(options.link_gbps), "0 (no limit) or more");
+  }
+  if (config.head_dim < 2 || config.head_dim % 2 != 0) {
+    return OutOfRange("the model's head_dim", absl::StrCat(config.head_dim), "an even number");
+  }
+  return absl::OkStatus();
+}
+
+KvLayout MakeLayout(const ModelConfig& config, Element element, const CpuBackendOptions& options) {
+  KvLayout layout;
+  layout.element = element;
+  layout.layers = config.layers;
+  layout.kv_heads = config.kv_heads;
+  layout.head_dim = config.head_dim;
+  layout.page_tokens = options.tokens_per_block.value();
+  return layout;
+}
+
+class CpuBackendImpl : public Backend {
+ public:
+  CpuBackendImpl(const ModelConfig& config, const CpuBackendOptions& options)
+      : config_(config),
+        options_(options),
+        meter_(absl::Now()),
+        pool_(options.threads, options.pin_threads),
+        gemm_(pool_),
+        samplers_(static_cast<size_t>(pool_.size())) {}
+
+  absl::Status Init(const Checkpoint& checkpoint);
+
+  const BackendInfo& info() const override { return info_; }
+  void SetCopyListener(std::function<void()> on_done) override {
+    link_->SetListener(std::move(on_done));
+  }
+  void StartCopies(std::span<const Copy> copies) override { link_->Start(copies); }
+  std::vector<CopyResult> TakeFinishedCopies() override { return link_->TakeFinished(); }
+  StepResult Run(const StepPlan& plan) override;
+  ActivitySnapshot activity() override { return meter_.Snapshot(absl::Now()); }
+
+ private:
+  void CheckPlan(const StepPlan& plan) const;
+  void WaitForLoads(const StepPlan& plan, int layer, StepResult& result);
+  absl::Status Compute(const StepPlan& plan, StepResult& result);
+  void FillInfo();
+
+  const ModelConfig config_;
+  const CpuBackendOptions options_;
+  BackendInfo info_;
+  ActivityMeter meter_;
+  ThreadPool pool_;
+  Gemm gemm_;
+  CpuWeights weights_;
+  KvPools pools_;
+  std::unique_ptr<Forward> forward_;
+  std::unique_ptr<Link> link_;
+  std::vector<Sampler> samplers_;              // per worker
+  std::vector<ForwardSequence> sequences_;     // of the step at hand
+  std::vector<size_t> loading_;                // indices of sequences with loads
+};
+
+absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
+  SLUICE_ASSIGN_OR_RETURN(const Element element, ResolveElement(options_.dtype, checkpoint));
+  const KvLayout layout = MakeLayout(config_, element, options_);
+  SLUICE_ASSIGN_OR_RETURN(
+      pools_, KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks));
+  SLUICE_ASSIGN_OR_RETURN(weights_, PackWeights(config_, checkpoint, element, gemm_));
+  SLUICE_ASSIGN_OR_RETURN(
+      forward_, Forward::Create(config_, weights_, pools_, options_.max_model_len,
+                                options_.max_step_tokens, gemm_, pool_));
+  LinkOptions link;
+  link.bytes_per_second = options_.link_gbps * 1e9;
+  link.verify = options_.verify_host_blocks;
+  link_ = std::make_unique<Link>(pools_, link, meter_);
+  FillInfo();
+  return absl::OkStatus();
+}
+
+void CpuBackendImpl::FillInfo() {
+  const KvLayout& layout = pools_.layout();
+  info_.name = "cpu";
+  info_.device = absl::StrCat(Gemm::Isa(), " (oneDNN), ", pool_.size(),
+                              pool_.size() == 1 ? " thread" : " threads");
+  info_.dtype = layout.element == Element::kBF16 ? "bf16" : "f32";
+  info_.geometry = {options_.tokens_per_block, layout.block_bytes()};
+  info_.device_blocks = options_.device_blocks;
+  info_.host_blocks = options_.host_blocks;
+  info_.layers = config_.layers;
+  info_.vocab_size = config_.vocab;
+  info_.link_bytes_per_second = options_.link_gbps * 1e9;
+  info_.link_emulated = options_.link_gbps > 0;
+}
+
+void CpuBackendImpl::CheckPlan(const StepPlan& plan) const {
+  int64_t rows = 0;
+  for (const SequenceWork& work : plan.sequences) {
+    SLUICE_CHECK(work.count > Tokens(0) && work.first >= Tokens(0));
+    const Tokens end = work.first + work.count;
+    SLUICE_CHECK(end <= options_.max_model_len);
+    SLUICE_CHECK(work.tokens.size() >= end.size());
+    SLUICE_CHECK(static_cast<int64_t>(work.blocks.size()) >= info_.geometry.BlocksFor(end).value());
+    SLUICE_CHECK(work.sample == (work.sampling != nullptr));
+    for (const BlockId block : work.blocks) {
+      SLUICE_CHECK(block.valid() && block.value() < options_.device_blocks.value());
+    }
+    rows += work.count.value();
+  }
+  SLUICE_CHECK(rows <= options_.max_step_tokens.value());
+}
+
+StepResult CpuBackendImpl::Run(const StepPlan& plan) {
+  CheckPlan(plan);
+  StepResult result;
+  result.id = plan.id;
+  result.started = absl::Now();
+  result.sequences.resize(plan.sequences.size());
+  meter_.BeginCompute(result.started);
+  {
+    const ThreadPool::CallerScope scope(pool_);
+    result.status = Compute(plan, result);
+  }
+  if (!result.status.ok()) result.sequences.clear();
+  result.finished = absl::Now();
+  meter_.EndCompute(result.finished);
+  return result;
+}
+
+// Blocks until `layer` of every load the step needs is in place. A failed load fails its sequence; the
+// others go on, and the failed one's rows come along for nothing.
+void CpuBackendImpl::WaitForLoads(const StepPlan& plan, int layer, StepResult& result) {
+  for (const size_t i : loading_) {
+    SequenceResult& sequence = result.sequences[i];
+    for (const CopyId load : plan.sequences[i].loads) {
+      if (!sequence.status.ok()) break;
+      if (link_->Settled(load, layer)) {
+        sequence.status = link_->WaitForLayer(load, layer);
+        continue;
+      }
+      const absl::Time from = absl::Now();
+      meter_.EndCompute(from);
+      meter_.BeginStall(from);
+      sequence.status = link_->WaitForLayer(load, layer);
+      const absl::Time to = absl::Now();
+      meter_.EndStall(to);
+      meter_.BeginCompute(to);
+      sequence.load_stall += to - from;
+      result.load_stall += to - from;
+    }
+  }
+}
+
+absl::Status CpuBackendImpl::Compute(const StepPlan& plan, StepResult& result) {
+  sequences_.clear();
+  loading_.clear();
+  for (size_t i = 0; i < plan.sequences.size(); ++i) {
+    const SequenceWork& work = plan.sequences[i];
+    sequences_.push_back({work.tokens.subspan(work.first.size(), work.count.size()),
+                          work.first.value(), work.blocks, false});
+    if (!work.loads.empty()) loading_.push_back(i);
+  }
+  if (sequences_.empty()) return absl::OkStatus();
+  SLUICE_RETURN_IF_ERROR(
+      forward_->Run(sequences_, [&](int layer) { WaitForLoads(plan, layer, result); }));
+
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    sequences_[i].logits = plan.sequences[i].sample && result.sequences[i].status.ok();
+  }
+  return forward_->Logits(sequences_, [&](size_t i, std::span<float> logits, int worker) {
+    const SequenceWork& work = plan.sequences[i];
+    SampleInput input;
+    input.params = work.sampling;
+    input.tokens = work.tokens.first((work.first + work.count).size());
+    input.prompt = work.prompt.value();
+    input.output_index = work.output_index;
+    absl::StatusOr<SampledToken> sampled =
+        samplers_[static_cast<size_t>(worker)].Sample(logits, input);
+    if (sampled.ok()) {
+      result.sequences[i].sampled = *std::move(sampled);
+    } else {
+      result.sequences[i].status = sampled.status();
+    }
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const ModelConfig& config,
+                                                            const Checkpoint& checkpoint,
+                                                            const CpuBackendOptions& options) {
+  SLUICE_RETURN_IF_ERROR(Validate(config, options));
+  auto backend = std::make_unique<CpuBackendImpl>(config, options);
+  SLUICE_RETURN_IF_ERROR(backend->Init(checkpoint));
+  return backend;
+}
+
+absl::StatusOr<KvGeometry> CpuBackend::Geometry(const ModelConfig& config,
+                                                const Checkpoint& checkpoint,
+                                                const CpuBackendOptions& options) {
+  SLUICE_RETURN_IF_ERROR(Validate(config, options));
+  SLUICE_ASSIGN_OR_RETURN(const Element element, ResolveElement(options.dtype, checkpoint));
+  return KvGeometry{options.tokens_per_block, MakeLayout(config, element, options).block_bytes()};
+}
+
+}  // namespace sluice

@@ -1,0 +1,87 @@
+// KvLayout: where K and V lie in the device pool and in the host pool, and the copies between both.
+//
+// Device, one page = one block of one layer:
+//   [kv_head] { K: [unit][token] of 32 bits, V: [token][value_stride] of elements }
+//   A unit is one dimension in f32 and a pair of neighbouring dimensions in bf16, so that one vector
+//   load brings the same dimensions of many tokens and attention needs no horizontal sums.
+//   value_stride is head_dim rounded up to 64 bytes; the padding stays zero.
+// Host, one run per block: [layer][K, V][token][kv_head][dim] of elements, no padding.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "backend/cpu/element.h"
+#include "backend/cpu/huge_buffer.h"
+#include "scheduler/base/units.h"
+
+namespace sluice {
+
+struct KvLayout {
+  Element element = Element::kF32;
+  int64_t layers = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;     // even
+  int64_t page_tokens = 0;  // a multiple of 16
+
+  int64_t element_bytes() const { return ElementBytes(element); }
+
+  // --- Device ---
+  int64_t units() const { return element == Element::kF32 ? head_dim : head_dim / 2; }
+  int64_t value_stride() const {
+    const int64_t line = 64 / element_bytes();
+    return (head_dim + line - 1) / line * line;
+  }
+  int64_t key_bytes() const { return units() * page_tokens * 4; }
+  int64_t head_bytes() const { return key_bytes() + page_tokens * value_stride() * element_bytes(); }
+  int64_t page_bytes() const { return kv_heads * head_bytes(); }
+
+  // --- Host ---
+  int64_t host_half_bytes() const {  // K or V of one layer of one block
+    return page_tokens * kv_heads * head_dim * element_bytes();
+  }
+  int64_t host_layer_bytes() const { return 2 * host_half_bytes(); }
+  Bytes block_bytes() const { return Bytes(layers * host_layer_bytes()); }
+};
+
+// Writes one token's K and V of one head, rounding to the layout's element.
+// `head` points to the head's part of a page; `slot` is the token's place in the page.
+void WriteToken(const KvLayout& layout, const float* key, const float* value, std::byte* head,
+                int64_t slot);
+
+// Whole pages, one layer of one block: device to host and back. Exact inverses.
+void StorePage(const KvLayout& layout, const std::byte* page, std::byte* host);
+void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page);
+
+// The memory of both tiers.
+class KvPools {
+ public:
+  // Returns RESOURCE_EXHAUSTED if the machine has not that much memory.
+  static absl::StatusOr<KvPools> Allocate(const KvLayout& layout, Blocks device, Blocks host);
+
+  const KvLayout& layout() const { return layout_; }
+  Blocks device_blocks() const { return device_blocks_; }
+  Blocks host_blocks() const { return host_blocks_; }
+
+  // The page of block b in `layer` is at LayerPages(layer) + b * page_bytes().
+  std::byte* LayerPages(int64_t layer) const {
+    return device_.data() + layer * device_blocks_.value() * layout_.page_bytes();
+  }
+  std::byte* Page(int64_t layer, BlockId block) const {
+    return LayerPages(layer) + block.value() * layout_.page_bytes();
+  }
+  std::byte* HostLayer(int64_t layer, BlockId block) const {
+    return host_.data() + block.value() * layout_.block_bytes().value() +
+           layer * layout_.host_layer_bytes();
+  }
+
+ private:
+  KvLayout layout_;
+  Blocks device_blocks_;
+  Blocks host_blocks_;
+  HugeBuffer device_;
+  HugeBuffer host_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,173 @@
+#include "backend/cpu/link.h"
+
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace sluice {
+
+Link::Link(const KvPools& pools, const LinkOptions& options, ActivityMeter& meter)
+    : pools_(pools),
+      verify_(options.verify),
+      meter_(meter),
+      queue_(static_cast<int>(pools.layout().layers), Bytes(pools.layout().host_layer_bytes()),
+             options.bytes_per_second) {
+  if (verify_) {
+    checksums_.resize(pools.host_blocks().size() * static_cast<size_t>(pools.layout().layers));
+  }
+  worker_ = std::thread([this] { WorkerMain(); });
+}
+
+Link::~Link() {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    stop_ = true;
+  }
+  work_.notify_all();
+  worker_.join();
+}
+
+void Link::SetListener(std::function<void()> on_done) {
+  std::lock_guard<std::mutex> lock(mu_);
+  on_done_ = std::move(on_done);
+}
+
+void Link::Start(std::span<const Copy> copies) {
+  if (copies.empty()) return;
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    for (const Copy& copy : copies) {
+      for (const Copy::Pair& pair : copy.blocks) {
+        const bool load = copy.direction == LinkDirection::kHostToDevice;
+        const BlockId device = load ? pair.target : pair.source;
+        const BlockId host = load ? pair.source : pair.target;
+        SLUICE_CHECK(device.valid() && device.value() < pools_.device_blocks().value());
+        SLUICE_CHECK(host.valid() && host.value() < pools_.host_blocks().value());
+      }
+      const bool added = copies_.try_emplace(copy.id).second;
+      SLUICE_CHECK(added);
+      newest_ = std::max(newest_, copy.id);
+      const auto blocks = static_cast<int64_t>(copy.blocks.size());
+      meter_.QueueTransfer(copy.direction, Bytes(blocks * pools_.layout().block_bytes().value()));
+      queue_.Push(copy);
+    }
+  }
+  work_.notify_one();
+}
+
+std::vector<CopyResult> Link::TakeFinished() {
+  std::lock_guard<std::mutex> lock(mu_);
+  return std::exchange(finished_, {});
+}
+
+bool Link::SettledLocked(CopyId id, int layer) const {
+  const auto it = copies_.find(id);
+  return it == copies_.end() || it->second.layers > layer || !it->second.status.ok();
+}
+
+bool Link::Settled(CopyId id, int layer) {
+  std::lock_guard<std::mutex> lock(mu_);
+  return SettledLocked(id, layer);
+}
+
+absl::Status Link::WaitForLayer(CopyId id, int layer) {
+  std::unique_lock<std::mutex> lock(mu_);
+  if (!id.valid() || id > newest_) {
+    return absl::InternalError(absl::StrCat("a step waits for copy ", id.value(),
+                                            ", which was never started"));
+  }
+  progress_.wait(lock, [&] { return SettledLocked(id, layer); });
+  const auto it = copies_.find(id);
+  return it == copies_.end() ? absl::OkStatus() : it->second.status;
+}
+
+void Link::WorkerMain() {
+  // Wake up within microseconds of the time asked for, not the default 50.
+  prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+  std::unique_lock<std::mutex> lock(mu_);
+  while (!stop_) {
+    const absl::Time now = absl::Now();
+    if (const std::vector<LinkArrival> arrivals = queue_.Arrive(now); !arrivals.empty()) {
+      BookArrivals(arrivals, now);
+      const std::function<void()> on_done = on_done_;
+      const bool ended = std::any_of(arrivals.begin(), arrivals.end(),
+                                     [](const LinkArrival& a) { return a.result.has_value(); });
+      lock.unlock();
+      progress_.notify_all();
+      if (ended && on_done) on_done();
+      lock.lock();
+      continue;
+    }
+    if (const std::optional<LinkSlice> slice = queue_.Start(now)) {
+      if (slice->first) meter_.BeginTransfer(slice->direction, now);
+      lock.unlock();
+      const absl::Status status = MoveSlice(*slice);
+      lock.lock();
+      queue_.Moved(*slice, status, absl::Now());
+      continue;
+    }
+    const absl::Time next = queue_.next_arrival();
+    if (next == absl::InfiniteFuture()) {
+      work_.wait(lock);
+    } else {
+      work_.wait_for(lock, absl::ToChronoNanoseconds(next - now));
+    }
+  }
+}
+
+void Link::BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now) {
+  for (const LinkArrival& arrival : arrivals) {
+    const auto it = copies_.find(arrival.id);
+    SLUICE_CHECK(it != copies_.end());
+    it->second.layers = arrival.layers;
+    if (!arrival.result.has_value()) continue;
+    const CopyResult& result = *arrival.result;
+    meter_.EndTransfer(arrival.direction, result.bytes, result.status.ok(), now);
+    if (result.status.ok()) {
+      copies_.erase(it);
+    } else {
+      it->second.status = result.status;
+    }
+    finished_.push_back(result);
+  }
+}
+
+absl::Status Link::MoveSlice(const LinkSlice& slice) {
+  for (const Copy::Pair& pair : slice.blocks) {
+    SLUICE_RETURN_IF_ERROR(MoveBlock(slice.direction, slice.layer, pair));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair) {
+  const KvLayout& layout = pools_.layout();
+  const bool load = direction == LinkDirection::kHostToDevice;
+  const BlockId host_block = load ? pair.source : pair.target;
+  std::byte* host = pools_.HostLayer(layer, host_block);
+  std::byte* page = pools_.Page(layer, load ? pair.target : pair.source);
+  const auto host_bytes = static_cast<size_t>(layout.host_layer_bytes());
+  const size_t checksum =
+      host_block.index() * static_cast<size_t>(layout.layers) + static_cast<size_t>(layer);
+  if (!load) {
+    StorePage(layout, page, host);
+    if (verify_) checksums_[checksum] = XXH3_64bits(host, host_bytes);
+    return absl::OkStatus();
+  }
+  if (verify_ && checksums_[checksum] != XXH3_64bits(host, host_bytes)) {
+    return absl::DataLossError(absl::StrCat("host KV block ", host_block.value(), ", layer ", layer,
+                                            ": checksum mismatch; the block is not used"));
+  }
+  LoadPage(layout, host, page);
+  return absl::OkStatus();
+}
+
+}  // namespace sluice

@@ -1,0 +1,85 @@
+// Link: one worker thread that copies KV blocks between the device pool and the host pool, in the order
+// and at the pace of a LinkQueue, and says how far each copy has got.
+//
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "backend/activity.h"
+#include "backend/cpu/kv_layout.h"
+#include "backend/cpu/link_queue.h"
+#include "scheduler/step.h"
+
+namespace sluice {
+
+struct LinkOptions {
+  double bytes_per_second = 0;  // per direction; 0 = as fast as memory
+  // Keep a checksum of every layer of every block stored, and fail a load (DATA_LOSS) that does not
+  // match it.
+  bool verify = false;
+};
+
+class Link {
+ public:
+  // Both must outlive it.
+  Link(const KvPools& pools, const LinkOptions& options, ActivityMeter& meter);
+  // Stops after the slice under way; copies that have not ended get no result.
+  ~Link();
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  // Called on the worker thread after results came in. Call before the first Start().
+  void SetListener(std::function<void()> on_done);
+
+  // REQUIRES: ids were never used before.
+  void Start(std::span<const Copy> copies);
+  std::vector<CopyResult> TakeFinished();
+
+  // Whether `layer` of a copy is in place, or the copy has failed: WaitForLayer would not block.
+  bool Settled(CopyId id, int layer);
+  // Blocks until `layer` of the copy is in place. Returns the copy's error if it has failed.
+  // An id that was never started is INTERNAL.
+  absl::Status WaitForLayer(CopyId id, int layer);
+
+ private:
+  struct Progress {
+    int layers = 0;
+    absl::Status status;
+  };
+
+  void WorkerMain();
+  absl::Status MoveSlice(const LinkSlice& slice);
+  absl::Status MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair);
+  void BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now);
+  bool SettledLocked(CopyId id, int layer) const;
+
+  const KvPools& pools_;
+  const bool verify_;
+  ActivityMeter& meter_;
+  std::function<void()> on_done_;
+  std::vector<uint64_t> checksums_;  // [host block][layer]; worker only
+
+  std::mutex mu_;
+  std::condition_variable work_;      // for the worker
+  std::condition_variable progress_;  // for WaitForLayer
+  LinkQueue queue_;                   // guarded by mu_
+  // Copies under way, and those that failed. One that is in neither has arrived in full.
+  absl::flat_hash_map<CopyId, Progress> copies_;
+  CopyId newest_;
+  std::vector<CopyResult> finished_;
+  bool stop_ = false;
+
+  std::thread worker_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,138 @@
+// What came of steps and copies.
+#include <algorithm>
+#include <utility>
+
+#include "scheduler/base/check.h"
+#include "scheduler/impl.h"
+
+namespace sluice {
+
+void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
+  AdvanceClock(now);
+  SLUICE_CHECK(!in_flight_.empty() && result.id == last_step_);
+  SLUICE_CHECK(!result.status.ok() || result.sequences.size() == in_flight_.size());
+  std::vector<InFlight> entries = std::exchange(in_flight_, {});
+  for (InFlight& entry : entries) entry.sequence->in_flight = false;
+  SequenceResult failed;
+  failed.status = result.status;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (result.status.ok()) {
+      CommitSequence(&entries[i], result.sequences[i], result, now);
+    } else if (entries[i].sequence->state == Sequence::State::kEnded) {
+      ReleaseBlocks(entries[i].sequence);
+    } else {
+      End(entries[i].sequence, FinishReason::kError, result.status, now);
+    }
+  }
+  entries.clear();
+  in_flight_ = std::move(entries);  // keeps the capacity
+}
+
+void Scheduler::Impl::CommitSequence(InFlight* entry, const SequenceResult& result,
+                                     const StepResult& step, absl::Time now) {
+  Sequence* sequence = entry->sequence;
+  if (sequence->state == Sequence::State::kEnded) {
+    ReleaseBlocks(sequence);
+    return;
+  }
+  sequence->stats.load_exposed += result.load_stall;
+  sequence->stats.compute += (step.finished - step.started) - step.load_stall;
+  if (sequence->load_failed) {
+    Requeue(sequence);
+    return;
+  }
+  SettleLoads(sequence);
+  if (result.status.ok()) {
+    CommitTokens(*entry, result, now);
+  } else if (entry->had_loads) {
+    // One of its loads has failed or is about to; OnCopyDone() settles it.
+    sequence->joinable = sequence->lease.loads.empty();
+  } else {
+    End(sequence, FinishReason::kError, result.status, now);
+  }
+}
+
+void Scheduler::Impl::CommitTokens(const InFlight& entry, const SequenceResult& result,
+                                   absl::Time now) {
+  Sequence* sequence = entry.sequence;
+  SLUICE_CHECK(result.sampled.has_value() == entry.sample);
+  const Tokens end = entry.first + entry.count;
+  const Tokens again = std::max(Tokens(0), std::min(end, sequence->ever_computed) - entry.first);
+  sequence->stats.recomputed += again;
+  tokens_recomputed_ += again;
+  sequence->computed = end;
+  sequence->ever_computed = std::max(sequence->ever_computed, end);
+  Publish(sequence);
+  if (entry.sample) AppendToken(sequence, *result.sampled, now);
+}
+
+void Scheduler::Impl::AppendToken(Sequence* sequence, const SampledToken& token, absl::Time now) {
+  sequence->tokens.push_back(token.token);
+  sequence->stats.output += Tokens(1);
+  output_tokens_ += Tokens(1);
+  if (sequence->stats.output == Tokens(1)) sequence->stats.first_token = now;
+  const std::vector<TokenId>& stop_ids = sequence->spec.sampling->stop_ids;
+  if (std::find(stop_ids.begin(), stop_ids.end(), token.token) != stop_ids.end()) {
+    End(sequence, FinishReason::kStop, absl::OkStatus(), now, token);
+  } else if (sequence->stats.output == sequence->spec.max_new) {
+    End(sequence, FinishReason::kLength, absl::OkStatus(), now, token);
+  } else {
+    Event& event = events_.emplace_back();
+    event.request = sequence->spec.id;
+    event.token = token;
+  }
+}
+
+void Scheduler::Impl::Publish(Sequence* sequence) {
+  // Blocks computed from a load that may yet turn out bad are not shown to others.
+  if (!sequence->lease.loads.empty()) return;
+  const Blocks full = options_.geometry.FullBlocks(sequence->computed);
+  if (full <= sequence->lease.published) return;
+  ExtendHashes(sequence, full);
+  kv_.Publish(sequence->path(), full, &sequence->lease);
+}
+
+void Scheduler::Impl::SettleLoads(Sequence* sequence) {
+  std::vector<CopyId>& loads = sequence->lease.loads;
+  if (loads.empty()) return;
+  loads.erase(
+      std::remove_if(loads.begin(), loads.end(), [this](CopyId id) { return !kv_.InFlight(id); }),
+      loads.end());
+  if (!loads.empty()) return;
+  sequence->joinable = true;
+  Publish(sequence);
+}
+
+void Scheduler::Impl::CountOwnLoad(const CopyResult& result, Sequence* sequence) {
+  if (sequence->own_load != result.id) return;
+  RequestStats& stats = sequence->stats;
+  stats.loaded += result.bytes - sequence->own_load_bytes;
+  stats.load_busy += result.finished - result.started;
+  stats.load_queued += std::max(absl::ZeroDuration(), result.started - sequence->own_load_issued);
+  sequence->own_load = CopyId();
+}
+
+void Scheduler::Impl::OnCopyDone(const CopyResult& result, absl::Time now) {
+  AdvanceClock(now);
+  const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, result.status.ok());
+  if (end.direction != LinkDirection::kHostToDevice) return;
+  std::vector<Sequence*> affected;
+  for (Sequence* sequence : running_) {
+    const std::vector<CopyId>& loads = sequence->lease.loads;
+    if (std::find(loads.begin(), loads.end(), result.id) == loads.end()) continue;
+    CountOwnLoad(result, sequence);
+    affected.push_back(sequence);
+  }
+  for (Sequence* sequence : affected) {
+    if (sequence->in_flight) {
+      // The step reads the list of loads and the blocks; CommitStep() does the rest.
+      sequence->load_failed |= !end.ok;
+    } else if (end.ok) {
+      SettleLoads(sequence);
+    } else {
+      Requeue(sequence);
+    }
+  }
+}
+
+}  // namespace sluice

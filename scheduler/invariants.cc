@@ -1,0 +1,68 @@
+// CheckInvariants(): see README.md for the registry.
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/status_macros.h"
+#include "scheduler/impl.h"
+
+namespace sluice {
+namespace {
+
+absl::Status Broken(const Sequence& sequence, absl::string_view what) {
+  return absl::InternalError(absl::StrCat("request ", sequence.spec.id.value(), ": ", what));
+}
+
+absl::Status CheckSequence(const Sequence& s, const KvGeometry& geometry) {
+  const bool running = s.state == Sequence::State::kRunning;
+  if (s.known() != s.stats.prompt + s.stats.output) return Broken(s, "tokens are miscounted");
+  if (s.stats.output >= s.spec.max_new) return Broken(s, "has all its tokens but did not end");
+  if (!running) {
+    const bool empty = s.lease.blocks.empty() && s.lease.reserved == Blocks(0) &&
+                       s.lease.loads.empty() && s.computed == Tokens(0) && !s.in_flight;
+    return empty ? absl::OkStatus() : Broken(s, "waits but holds KV");
+  }
+  if (s.computed >= s.known()) return Broken(s, "runs but has nothing to compute");
+  const Blocks held(static_cast<int64_t>(s.lease.blocks.size()));
+  if (held < geometry.BlocksFor(s.computed)) return Broken(s, "has fewer blocks than its KV fills");
+  if (held + s.lease.reserved != geometry.BlocksFor(s.max_length())) {
+    return Broken(s, "blocks and reservation are not its whole need");
+  }
+  if (s.load_failed && !s.in_flight) return Broken(s, "has a failed load but was not requeued");
+  if (!s.joinable && s.lease.loads.empty()) return Broken(s, "waits for no load");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Scheduler::Impl::CheckInvariants() const {
+  std::vector<const KvLease*> leases;
+  for (const Sequence* s : waiting_) {
+    if (s->state != Sequence::State::kWaiting) return Broken(*s, "is queued but does not wait");
+    SLUICE_RETURN_IF_ERROR(CheckSequence(*s, options_.geometry));
+  }
+  for (const Sequence* s : running_) {
+    if (s->state != Sequence::State::kRunning) return Broken(*s, "is listed but does not run");
+    SLUICE_RETURN_IF_ERROR(CheckSequence(*s, options_.geometry));
+    leases.push_back(&s->lease);
+    for (const CopyId load : s->lease.loads) {
+      if (!s->in_flight && !kv_.InFlight(load)) return Broken(*s, "waits for a load that ended");
+    }
+  }
+  for (const InFlight& entry : in_flight_) {
+    const bool ended = entry.sequence->state == Sequence::State::kEnded;
+    if (ended != (entry.ended != nullptr) || !entry.sequence->in_flight) {
+      return Broken(*entry.sequence, "is in a step but not kept for it");
+    }
+    if (ended) leases.push_back(&entry.sequence->lease);
+  }
+  if (live_.size() != running_.size() + static_cast<size_t>(waiting_.size())) {
+    return absl::InternalError(absl::StrCat(live_.size(), " requests are live, but ",
+                                            running_.size(), " run and ", waiting_.size(),
+                                            " wait"));
+  }
+  if (static_cast<int64_t>(running_.size()) > options_.max_running) {
+    return absl::InternalError(
+        absl::StrCat(running_.size(), " requests run, limit ", options_.max_running));
+  }
+  return kv_.CheckInvariants(leases);
+}
+
+}  // namespace sluice

@@ -1,0 +1,97 @@
+// BlockPool keeps the books of the fixed set of KV blocks of one tier.
+//
+// Every block is in exactly one state:
+//   free         holds nothing of use; on the free list
+//   referenced   used by at least one sequence (a shared prefix has many users)
+//   in transit   not referenced, but a copy reads or writes it
+//   cached       neither, and owned by a node of the prefix index: can be evicted at once
+//
+// Invariant: free() + referenced() + in_transit() + cached() == capacity(), after every call.
+//
+// Cached blocks form a list, least recently used first. All calls are O(1) except
+// CheckInvariants(). The pool never touches KV bytes and gives the same ids in the same order for
+// the same calls.
+//
+// Thread-compatible.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "scheduler/base/units.h"
+
+namespace sluice {
+
+// A node of the prefix index (scheduler/kv/prefix_index.h).
+using NodeId = Id<struct NodeIdTag, int32_t>;
+
+class BlockPool {
+ public:
+  // REQUIRES: capacity >= 0.
+  explicit BlockPool(Blocks capacity);
+
+  // Takes a free block, which then has one reference / takes part in one copy.
+  // REQUIRES: free() > 0.
+  BlockId TakeForUse();
+  BlockId TakeForCopy();
+
+  // The next four add or drop one user or one copy. A block that loses the last of both becomes
+  // cached, as the most recently used, if it has an owner, and free otherwise.
+  // REQUIRES: `block` is not free.
+  void AddReference(BlockId block);
+  void DropReference(BlockId block);
+  void AddTransit(BlockId block);
+  void DropTransit(BlockId block);
+
+  // Says which node the content belongs to, or that it belongs to none any more.
+  // REQUIRES: `block` is not free, and has no owner / an owner.
+  void SetOwner(BlockId block, NodeId node);
+  void ClearOwner(BlockId block);
+
+  // Makes a cached block the most recently used; does nothing in other states.
+  void Touch(BlockId block);
+
+  // The least recently used cached block; an invalid id if there is none.
+  BlockId Oldest() const { return oldest_; }
+
+  int32_t references(BlockId block) const { return blocks_[block.index()].references; }
+  int32_t transits(BlockId block) const { return blocks_[block.index()].transits; }
+  NodeId owner(BlockId block) const { return blocks_[block.index()].owner; }
+
+  Blocks capacity() const { return Blocks(static_cast<int64_t>(blocks_.size())); }
+  Blocks free() const { return count_[kFree]; }
+  Blocks referenced() const { return count_[kReferenced]; }
+  Blocks in_transit() const { return count_[kInTransit]; }
+  Blocks cached() const { return count_[kCached]; }
+
+  // Returns INTERNAL naming the first broken invariant. O(capacity); for tests and when idle.
+  absl::Status CheckInvariants() const;
+
+ private:
+  enum State : uint8_t { kFree, kReferenced, kInTransit, kCached };
+
+  struct Block {
+    int32_t references = 0;
+    int32_t transits = 0;
+    NodeId owner;
+    BlockId older;  // neighbours in the list of cached blocks
+    BlockId newer;
+  };
+
+  static State StateOf(const Block& block);
+  BlockId Take();
+  // Brings lists and counts up to date after a change to `block`, which was in state `before`.
+  void Settle(BlockId block, State before);
+  void AppendNewest(BlockId block);
+  void Unlink(BlockId block);
+
+  std::vector<Block> blocks_;
+  std::vector<BlockId> free_;  // last in, first out: recently used memory is warm
+  BlockId oldest_;
+  BlockId newest_;
+  std::array<Blocks, 4> count_{};
+};
+
+}  // namespace sluice

@@ -1,0 +1,197 @@
+#include "scheduler/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+#include "scheduler/impl.h"
+
+namespace sluice {
+namespace {
+
+KvCacheOptions KvOptions(const SchedulerOptions& options) {
+  return {options.geometry.tokens_per_block, options.device_blocks, options.host_blocks,
+          options.max_store_blocks, options.prefix_caching};
+}
+
+TierStats TierStatsOf(const BlockPool& pool) {
+  return {pool.capacity(), pool.free(), pool.referenced(), pool.cached(), pool.in_transit()};
+}
+
+}  // namespace
+
+// ---- Facade ----------------------------------------------------------------------------------
+
+Scheduler::Scheduler(const SchedulerOptions& options, BlockHashFunction block_hash)
+    : impl_(std::make_unique<Impl>(options, block_hash)) {}
+Scheduler::~Scheduler() = default;
+
+absl::Status Scheduler::Submit(RequestSpec spec, absl::Time now) {
+  return impl_->Submit(std::move(spec), now);
+}
+void Scheduler::Cancel(RequestId id, absl::Time now) { impl_->Cancel(id, now); }
+void Scheduler::OnCopyDone(const CopyResult& result, absl::Time now) {
+  impl_->OnCopyDone(result, now);
+}
+StepPlan Scheduler::PlanStep(absl::Time now) { return impl_->PlanStep(now); }
+void Scheduler::CommitStep(const StepResult& result, absl::Time now) {
+  impl_->CommitStep(result, now);
+}
+std::vector<Event> Scheduler::TakeEvents() { return impl_->TakeEvents(); }
+absl::Time Scheduler::NextWakeup() const { return impl_->NextWakeup(); }
+bool Scheduler::idle() const { return impl_->idle(); }
+SchedulerStats Scheduler::stats() const { return impl_->stats(); }
+absl::Status Scheduler::CheckInvariants() const { return impl_->CheckInvariants(); }
+
+// ---- Requests come and go --------------------------------------------------------------------
+
+Scheduler::Impl::Impl(const SchedulerOptions& options, BlockHashFunction block_hash)
+    : options_(options),
+      block_hash_(block_hash),
+      policy_(MakeFcfsPolicy()),
+      kv_(KvOptions(options)),
+      waiting_(*policy_) {
+  SLUICE_CHECK(options.Validate().ok());
+}
+
+void Scheduler::Impl::AdvanceClock(absl::Time now) {
+  SLUICE_CHECK(now >= now_);
+  now_ = now;
+}
+
+absl::Status Scheduler::Impl::CheckSpec(const RequestSpec& spec) const {
+  SLUICE_CHECK(spec.sampling != nullptr);
+  const int64_t prompt = static_cast<int64_t>(spec.prompt.size());
+  const int64_t max_new = spec.max_new.value();
+  if (prompt == 0) return absl::InvalidArgumentError("prompt: has no tokens, want at least one");
+  if (max_new < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("max_new: ", max_new, ", want at least 1"));
+  }
+  const int64_t limit = options_.max_model_len.value();
+  if (prompt > limit || max_new > limit - prompt) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt of ", prompt, " tokens + max_new of ",
+                                                   max_new, " exceeds max_model_len of ", limit,
+                                                   "; shorten one of them"));
+  }
+  const Blocks need = options_.geometry.BlocksFor(Tokens(prompt + max_new));
+  if (need > options_.device_blocks) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "request needs ", need.value(), " KV blocks (prompt of ", prompt, " + max_new of ", max_new,
+        " tokens); the device has ", options_.device_blocks.value(),
+        "; shorten it or give the device pool more memory"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::Impl::Submit(RequestSpec spec, absl::Time now) {
+  AdvanceClock(now);
+  if (absl::Status status = CheckSpec(spec); !status.ok()) {
+    Count(Decision::kRefuseNeverFits);
+    return status;
+  }
+  if (live_.contains(spec.id)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("request id ", spec.id.value(), " is live; use another"));
+  }
+  if (waiting_.size() >= options_.queue_limit) {
+    Count(Decision::kRefuseQueueFull);
+    return absl::ResourceExhaustedError(absl::StrCat("queue is full: ", waiting_.size(),
+                                                     " requests waiting (limit ",
+                                                     options_.queue_limit, "); retry later"));
+  }
+  auto sequence = std::make_unique<Sequence>();
+  sequence->tokens = std::move(spec.prompt);
+  sequence->stats.arrival = now;
+  sequence->stats.admitted = absl::InfiniteFuture();
+  sequence->stats.first_token = absl::InfiniteFuture();
+  sequence->stats.prompt = sequence->known();
+  sequence->spec = std::move(spec);
+  sequence->arrival = next_arrival_++;
+  sequence->tokens.reserve(sequence->max_length().size());
+  sequence->hashes.reserve(options_.geometry.FullBlocks(sequence->max_length()).size());
+  ExtendHashes(sequence.get(), options_.geometry.FullBlocks(sequence->known()));
+  waiting_.Add(sequence.get());
+  live_.emplace(sequence->spec.id, std::move(sequence));
+  return absl::OkStatus();
+}
+
+void Scheduler::Impl::Cancel(RequestId id, absl::Time now) {
+  AdvanceClock(now);
+  const auto it = live_.find(id);
+  if (it == live_.end()) return;
+  End(it->second.get(), FinishReason::kCancelled, absl::CancelledError("request was cancelled"),
+      now);
+}
+
+void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status status,
+                          absl::Time now, std::optional<SampledToken> token) {
+  sequence->stats.finished = now;
+  Event event;
+  event.request = sequence->spec.id;
+  event.token = std::move(token);
+  event.finish = Event::Finish{reason, std::move(status), sequence->stats};
+  events_.push_back(std::move(event));
+  ++finished_[static_cast<size_t>(reason)];
+
+  const auto it = live_.find(sequence->spec.id);
+  std::unique_ptr<Sequence> owned = std::move(it->second);
+  live_.erase(it);
+  if (sequence->state == Sequence::State::kWaiting) {
+    waiting_.Remove(sequence);
+  } else {
+    RemoveFromRunning(sequence);
+  }
+  sequence->state = Sequence::State::kEnded;
+  if (!sequence->in_flight) {
+    ReleaseBlocks(sequence);
+    return;
+  }
+  for (InFlight& entry : in_flight_) {
+    if (entry.sequence == sequence) entry.ended = std::move(owned);
+  }
+}
+
+bool Scheduler::Impl::ReleaseBlocks(Sequence* sequence) {
+  return kv_.Release(options_.geometry.FullBlocks(sequence->computed), &sequence->lease);
+}
+
+void Scheduler::Impl::RemoveFromRunning(Sequence* sequence) {
+  running_.erase(std::find(running_.begin(), running_.end(), sequence));
+}
+
+// ---- Numbers ---------------------------------------------------------------------------------
+
+std::vector<Event> Scheduler::Impl::TakeEvents() { return std::exchange(events_, {}); }
+
+absl::Time Scheduler::Impl::NextWakeup() const {
+  const Sequence* next = waiting_.earliest_deadline();
+  return next == nullptr ? absl::InfiniteFuture() : next->spec.first_token_deadline;
+}
+
+SchedulerStats Scheduler::Impl::stats() const {
+  SchedulerStats stats;
+  stats.waiting = waiting_.size();
+  stats.running = static_cast<int64_t>(running_.size());
+  stats.loading = std::count_if(running_.begin(), running_.end(), [this](const Sequence* s) {
+    return std::any_of(s->lease.loads.begin(), s->lease.loads.end(),
+                       [this](CopyId id) { return kv_.InFlight(id); });
+  });
+  stats.reserved = kv_.reserved();
+  stats.device = TierStatsOf(kv_.device());
+  stats.host = TierStatsOf(kv_.host());
+  stats.decisions = decisions_;
+  stats.decisions[static_cast<size_t>(Decision::kStore)] = kv_.counters().stores;
+  stats.decisions[static_cast<size_t>(Decision::kStoreSkipped)] = kv_.counters().stores_skipped;
+  stats.prompt_tokens_cached = prompt_tokens_cached_;
+  stats.prompt_tokens_computed = prompt_tokens_computed_;
+  stats.tokens_recomputed = tokens_recomputed_;
+  stats.output_tokens = output_tokens_;
+  stats.device_evictions = kv_.counters().device_evictions;
+  stats.host_evictions = kv_.counters().host_evictions;
+  stats.finished = finished_;
+  return stats;
+}
+
+}  // namespace sluice

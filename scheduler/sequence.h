@@ -1,0 +1,58 @@
+// Sequence: a live request inside the scheduler. Engine thread only; not part of the interface.
+//
+//            ┌───────────── preempted, or a load failed ──────────┐
+//            v                                                    │
+//   Submit > kWaiting ── admitted ──> kRunning ── last token, error, cancelled ──> kEnded
+//            └──────────── cancelled, deadline passed ──────────────────────────>
+//
+// A running sequence has a lease (its device blocks). It is "loading" while the lease lists copies
+// under way. In a step under way it is `in_flight`: if it ends then, it stays, kEnded, with its
+// blocks until CommitStep(), because the step reads its memory.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "scheduler/base/hash.h"
+#include "scheduler/base/units.h"
+#include "scheduler/kv/kv_cache.h"
+#include "scheduler/policy/policy.h"
+#include "scheduler/request.h"
+#include "scheduler/stats.h"
+
+namespace sluice {
+
+struct Sequence {
+  enum class State : uint8_t { kWaiting, kRunning, kEnded };
+
+  RequestSpec spec;             // `prompt` has moved to `tokens`
+  std::vector<TokenId> tokens;  // prompt, then output; does not reallocate
+  std::vector<Hash128> hashes;  // of the leading full blocks, as far as needed yet
+  int64_t arrival = 0;          // rank; unique
+  State state = State::kWaiting;
+  bool resumed = false;
+
+  KvLease lease;
+  Tokens computed;       // KV of tokens [0, computed) is in the lease, or being loaded
+  Tokens ever_computed;  // the most `computed` has been, to tell recomputation
+  bool in_flight = false;
+  bool load_failed = false;  // in flight when a load failed: to be planned anew at commit
+  bool joinable = true;      // false: joined its loads once in vain
+
+  CopyId own_load;  // the load made for it, until its end is known
+  Bytes own_load_bytes;
+  absl::Time own_load_issued;
+
+  RequestStats stats;
+
+  Tokens known() const { return Tokens(static_cast<int64_t>(tokens.size())); }
+  Tokens max_length() const { return stats.prompt + spec.max_new; }
+  TokenPath path() const { return {tokens, hashes, spec.cache_salt}; }
+  WaitingView waiting_view() const { return {spec.priority, resumed, arrival}; }
+  RunningView running_view() const {
+    return {spec.priority, known() - computed, lease.loads, joinable};
+  }
+};
+
+}  // namespace sluice

@@ -1,0 +1,56 @@
+// sluice bench: load on a server, and what clients see of it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "service/cli/bench_report.h"
+#include "service/cli/bench_runner.h"
+#include "service/cli/bench_workload.h"
+#include "service/cli/command.h"
+#include "service/cli/interrupter.h"
+#include "service/cli/request_flags.h"
+
+namespace sluice {
+
+struct BenchOptions {
+  ConnectionFlags connection;
+  std::optional<int64_t> concurrency;  // closed loop (default 16)
+  std::optional<double> rate;          // open loop
+  int64_t max_in_flight = 256;         // open loop
+  std::optional<int64_t> num_requests; // default 64 unless a duration is given
+  std::optional<double> duration_s;
+  int64_t warmup = 0;
+  WorkloadOptions workload;
+  std::string prompts_file;
+  std::string json;  // path; "-" = stdout
+
+  BenchLoad Load() const;
+};
+
+class BenchCommand : public Command {
+ public:
+  const char* name() const override { return "bench"; }
+  const char* summary() const override {
+    return "Measure a server: throughput and latency, closed or open loop.";
+  }
+  void DefineFlags(FlagSet& flags) override;
+  absl::Status Validate() const override;
+  int Run(const FlagSet& flags, const CliIo& io) override;
+
+  const BenchOptions& options() const { return options_; }
+
+ private:
+  absl::Status Measure(const FlagSet& flags, Interrupter& interrupter, const CliIo& io);
+  absl::Status Report(BenchSummary summary, const v1::ServerInfo& info, const FlagSet& flags,
+                      const CliIo& io) const;
+
+  BenchOptions options_;
+};
+
+// The non-empty lines of `path`. Returns NOT_FOUND or INVALID_ARGUMENT naming it.
+absl::StatusOr<std::vector<std::string>> ReadPromptLines(const std::string& path);
+
+}  // namespace sluice

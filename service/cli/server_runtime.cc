@@ -1,0 +1,252 @@
+#include "service/cli/server_runtime.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "scheduler/base/status_macros.h"
+#include "service/cli/version.h"
+#include "service/config/flag_values.h"
+#include "service/config/memory.h"
+
+namespace sluice {
+namespace {
+
+// After the last live request has ended: time for its last message to reach the client.
+constexpr absl::Duration kFlushGrace = absl::Seconds(5);
+
+CpuDType ParseDType(const std::string& name) {
+  if (name == "f32") return CpuDType::kF32;
+  return name == "bf16" ? CpuDType::kBF16 : CpuDType::kAuto;
+}
+
+CpuBackendOptions MakeBackendOptions(const ServeConfig& config) {
+  CpuBackendOptions options;
+  options.dtype = ParseDType(config.dtype);
+  options.tokens_per_block = config.block_size;
+  options.max_step_tokens = config.max_num_batched_tokens;
+  options.threads = config.threads;
+  options.link_gbps = config.link_gbps;
+  return options;
+}
+
+std::string Millions(int64_t count) {
+  return absl::StrFormat("%.2f M", static_cast<double>(count) / 1e6);
+}
+
+void LogPool(const char* name, Blocks blocks, const KvGeometry& geometry) {
+  spdlog::info("{} KV pool: {} blocks = {} tokens = {}", name, blocks.value(),
+               geometry.TokensIn(blocks).value(), FormatBytes(geometry.BytesFor(blocks)));
+}
+
+std::string LinkText(const BackendInfo& info) {
+  if (info.link_bytes_per_second <= 0) return "as fast as memory";
+  return absl::StrCat(info.link_emulated ? "emulated at " : "",
+                      FormatNumber(info.link_bytes_per_second / 1e9), " GB/s per direction");
+}
+
+// One optional number of generation_config.json.
+template <class T>
+absl::Status ReadNumber(const nlohmann::json& json, const char* field, double min, double max,
+                        const std::string& path, std::optional<T>* target) {
+  const auto found = json.find(field);
+  if (found == json.end() || found->is_null()) return absl::OkStatus();
+  if (!found->is_number() || found->get<double>() < min || found->get<double>() > max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", field, ": ", found->dump(), " is not a number in [",
+                     FormatNumber(min), ", ", FormatNumber(max), "]"));
+  }
+  *target = found->get<T>();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string JoinHostPort(const std::string& host, int port) {
+  const bool v6 = host.find(':') != std::string::npos && host.front() != '[';
+  return v6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<SamplingDefaults> LoadSamplingDefaults(const std::string& dir) {
+  const std::string path = absl::StrCat(dir, "/generation_config.json");
+  SamplingDefaults defaults;
+  std::ifstream file(path);
+  if (!file) return defaults;
+  const nlohmann::json json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is not a JSON object"));
+  }
+  SLUICE_RETURN_IF_ERROR(ReadNumber(json, "temperature", 0, 100, path, &defaults.temperature));
+  SLUICE_RETURN_IF_ERROR(ReadNumber(json, "top_p", 1e-6, 1, path, &defaults.top_p));
+  SLUICE_RETURN_IF_ERROR(ReadNumber(json, "top_k", 0, 1 << 30, path, &defaults.top_k));
+  SLUICE_RETURN_IF_ERROR(ReadNumber(json, "min_p", 0, 1, path, &defaults.min_p));
+  SLUICE_RETURN_IF_ERROR(
+      ReadNumber(json, "repetition_penalty", 1e-6, 10, path, &defaults.repetition_penalty));
+  return defaults;
+}
+
+std::function<absl::Time()> ServerRuntime::MonotonicClock() {
+  const absl::Time wall = absl::Now();
+  const auto start = std::chrono::steady_clock::now();
+  return [wall, start] { return wall + absl::FromChrono(std::chrono::steady_clock::now() - start); };
+}
+
+absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeConfig& config) {
+  std::unique_ptr<ServerRuntime> runtime(new ServerRuntime(config));
+  SLUICE_RETURN_IF_ERROR(runtime->LoadModel());
+  SLUICE_RETURN_IF_ERROR(runtime->StartBackend());
+  SLUICE_RETURN_IF_ERROR(runtime->StartEngine());
+  SLUICE_RETURN_IF_ERROR(runtime->StartMetricsServer());
+  SLUICE_RETURN_IF_ERROR(runtime->StartGrpc());
+  return runtime;
+}
+
+ServerRuntime::~ServerRuntime() = default;
+
+absl::Status ServerRuntime::LoadModel() {
+  spdlog::info("loading {}", config_.model);
+  SLUICE_ASSIGN_OR_RETURN(model_, LoadModelConfig(config_.model));
+  SLUICE_ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(config_.model, model_));
+  spdlog::info("model {}: {}, {} layers, {} parameters, {} in {}", config_.DisplayName(),
+               model_.architecture, model_.layers, Millions(checkpoint_->parameters()),
+               FormatBytes(checkpoint_->total_bytes()), DTypeName(checkpoint_->dominant_dtype()));
+  SLUICE_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model));
+  spdlog::info("tokenizer: {} tokens", tokenizer_->vocab_size());
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartBackend() {
+  CpuBackendOptions options = MakeBackendOptions(config_);
+  const Tokens model_limit(model_.max_position_embeddings);
+  if (config_.max_model_len.has_value() && *config_.max_model_len > model_limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-model-len: ", config_.max_model_len->value(),
+                     " is more than the model's limit of ", model_limit.value(), " tokens"));
+  }
+  SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry,
+                          CpuBackend::Geometry(model_, *checkpoint_, options));
+  const Bytes memory = MemoryLimit();
+  options.device_blocks = config_.DeviceBlocks(geometry.bytes_per_block, memory);
+  options.host_blocks = config_.HostBlocks(geometry.bytes_per_block, memory);
+  // One request may fill the device pool, not more.
+  const Tokens pool = geometry.TokensIn(options.device_blocks);
+  max_model_len_ = config_.max_model_len.value_or(std::min(model_limit, pool));
+  if (max_model_len_ > pool) {
+    spdlog::warn("--max-model-len {} is more than the device pool holds ({} tokens): longer requests "
+                 "are refused",
+                 max_model_len_.value(), pool.value());
+  } else if (max_model_len_ < model_limit && !config_.max_model_len.has_value()) {
+    spdlog::warn("context cut from {} to {} tokens to fit the device pool; enlarge it with "
+                 "--device-kv-gib",
+                 model_limit.value(), max_model_len_.value());
+  }
+  options.max_model_len = max_model_len_;
+
+  spdlog::info("packing weights");
+  const absl::Time start = clock_();
+  SLUICE_ASSIGN_OR_RETURN(backend_, CpuBackend::Create(model_, *checkpoint_, options));
+  const BackendInfo& info = backend_->info();
+  spdlog::info("backend {}: {}, {}, ready after {:.2f} s", info.name, info.device, info.dtype,
+               absl::ToDoubleSeconds(clock_() - start));
+  LogPool("device", info.device_blocks, info.geometry);
+  LogPool("host", info.host_blocks, info.geometry);
+  spdlog::info("link: {}", LinkText(info));
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartEngine() {
+  const BackendInfo& info = backend_->info();
+  SchedulerOptions options;
+  options.max_model_len = max_model_len_;
+  options.queue_limit = config_.max_queue;
+  options.prefix_caching = config_.prefix_caching;
+  options.preemption = config_.preemption;
+  options.step_token_limit = config_.max_num_batched_tokens;
+  options.max_running = config_.max_num_seqs;
+  options.geometry = info.geometry;
+  options.device_blocks = info.device_blocks;
+  options.host_blocks = info.host_blocks;
+  SLUICE_RETURN_IF_ERROR(options.Validate());
+  scheduler_ = std::make_unique<Scheduler>(options);
+  metrics_ = std::make_unique<Metrics>(info, config_.DisplayName());
+  loop_ = std::make_unique<EngineLoop>(*scheduler_, *backend_, *metrics_, clock_, EngineOptions());
+  engine_ = std::make_unique<Engine>(*loop_);
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartMetricsServer() {
+  const std::optional<int> port = config_.MetricsPort();
+  if (!port.has_value()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Start(JoinHostPort(config_.host, *port), metrics_->registry());
+  if (!server.ok()) {
+    return absl::Status(server.status().code(),
+                        absl::StrCat(server.status().message(),
+                                     "; choose another --metrics-port, 0 for a free one, or off"));
+  }
+  metrics_server_ = *std::move(server);
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartGrpc() {
+  GrpcServerOptions options;
+  options.host = config_.host;
+  options.port = config_.port;
+  SLUICE_ASSIGN_OR_RETURN(SamplingDefaults defaults, LoadSamplingDefaults(config_.model));
+  ServiceContext context{*engine_, *tokenizer_, *metrics_, clock_, DescribeServer(),
+                         std::move(defaults)};
+  SLUICE_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, std::move(context)));
+  return absl::OkStatus();
+}
+
+v1::ServerInfo ServerRuntime::DescribeServer() const {
+  const BackendInfo& backend = backend_->info();
+  v1::ServerInfo info;
+  info.set_version(Version());
+  info.set_model(config_.DisplayName());
+  info.set_model_path(config_.model);
+  info.set_architecture(model_.architecture);
+  info.set_fingerprint(checkpoint_->fingerprint());
+  info.set_parameters(checkpoint_->parameters());
+  info.set_vocab_size(static_cast<uint32_t>(model_.vocab));
+  info.set_max_model_len(static_cast<uint32_t>(max_model_len_.value()));
+  for (const TokenId id : model_.eos_ids) info.add_eos_token_ids(static_cast<uint32_t>(id));
+  if (model_.bos_id >= 0) info.set_bos_token_id(static_cast<uint32_t>(model_.bos_id));
+  info.set_backend(backend.name);
+  info.set_device(backend.device);
+  info.set_dtype(backend.dtype);
+  info.set_block_size(static_cast<uint32_t>(backend.geometry.tokens_per_block.value()));
+  info.set_block_bytes(static_cast<uint64_t>(backend.geometry.bytes_per_block.value()));
+  info.set_device_kv_blocks(static_cast<uint64_t>(backend.device_blocks.value()));
+  info.set_host_kv_blocks(static_cast<uint64_t>(backend.host_blocks.value()));
+  info.set_link_bytes_per_second(backend.link_bytes_per_second);
+  info.set_link_emulated(backend.link_emulated);
+  info.set_policy("fcfs");
+  info.set_max_num_batched_tokens(static_cast<uint32_t>(config_.max_num_batched_tokens.value()));
+  info.set_max_num_seqs(static_cast<uint32_t>(config_.max_num_seqs));
+  info.set_queue_limit(static_cast<uint32_t>(config_.max_queue));
+  return info;
+}
+
+std::string ServerRuntime::ReadyLine() const {
+  std::string line = absl::StrCat("sluice: serving ", config_.DisplayName(), " on ",
+                                  JoinHostPort(config_.host, grpc_->port()));
+  if (metrics_server_ == nullptr) return absl::StrCat(line, ", metrics off");
+  return absl::StrCat(line, ", metrics on http://",
+                      JoinHostPort(config_.host, metrics_server_->port()), "/metrics");
+}
+
+bool ServerRuntime::DrainAndStop(absl::Duration timeout) {
+  grpc_->BeginDrain();
+  const bool drained = engine_->Drain(timeout);
+  grpc_->Shutdown(drained ? kFlushGrace : absl::ZeroDuration());
+  return drained;
+}
+
+}  // namespace sluice

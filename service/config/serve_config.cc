@@ -1,0 +1,150 @@
+#include "service/config/serve_config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "scheduler/base/status_macros.h"
+#include "service/config/flag_values.h"
+
+namespace sluice {
+namespace {
+
+constexpr int64_t kMaxTokens = int64_t{1} << 24;
+constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxPort = 65535;
+
+void DefineModelFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("Model");
+  flags.String("model", &c->model, "DIR", "Hugging Face model directory").required = true;
+  flags.String("served-model-name", &c->served_model_name, "NAME",
+               "name that clients and metrics see (default: the directory's name)");
+  flags.Choice("dtype", &c->dtype, {"auto", "f32", "bf16"},
+               "type of weights and KV; auto keeps the checkpoint's");
+  flags.Integer("max-model-len", &c->max_model_len, 2, kMaxTokens, "TOKENS",
+                "longest prompt plus output (default: the model's limit)");
+}
+
+void DefineAddressFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("Addresses");
+  flags.String("host", &c->host, "ADDR",
+               "address to listen on; 0.0.0.0 for all (loopback by default, for safety)");
+  flags.Integer("port", &c->port, 0, kMaxPort, "PORT", "gRPC port; 0 picks a free one").aliases = {
+      "grpc-port"};
+  Flag metrics;
+  metrics.name = "metrics-port";
+  metrics.value_name = "PORT|off";
+  metrics.help = "HTTP port of /metrics; 0 picks a free one";
+  metrics.default_text = c->metrics_port;
+  metrics.set = [c](const std::vector<std::string>& values) -> absl::Status {
+    if (values.back() != "off" && values.back() != "-1") {
+      SLUICE_RETURN_IF_ERROR(ParseInteger(values.back(), 0, kMaxPort).status());
+    }
+    c->metrics_port = values.back();
+    return absl::OkStatus();
+  };
+  metrics.show = [c] { return c->metrics_port; };
+  flags.Add(std::move(metrics));
+}
+
+void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("KV cache");
+  flags.Integer("block-size", &c->block_size, 16, 256, "TOKENS",
+                "tokens per KV block, a multiple of 16");
+  flags.Size("device-kv-gib", &c->device_kv_bytes,
+             "device pool; suffixes as in 64MiB or 2GiB (default: 1 GiB, at most a quarter of "
+             "memory)");
+  flags.Integer("device-kv-blocks", &c->device_kv_blocks, 1, kMaxBlocks, "BLOCKS",
+                "device pool, in blocks (instead of --device-kv-gib)");
+  flags.Size("host-kv-gib", &c->host_kv_bytes,
+             "host pool, where evicted KV goes; 0 = none (default: 1 GiB, at most a quarter of "
+             "memory)")
+      .aliases = {"kv-offloading-size"};
+  flags.Integer("host-kv-blocks", &c->host_kv_blocks, 0, kMaxBlocks, "BLOCKS",
+                "host pool, in blocks (instead of --host-kv-gib)");
+  flags.Exclusive("device-kv-gib", "device-kv-blocks");
+  flags.Exclusive("host-kv-gib", "host-kv-blocks");
+  flags.Bool("enable-prefix-caching", &c->prefix_caching, "reuse the KV of equal prefixes");
+  flags.Number("link-gbps", &c->link_gbps, 0, 10000, "GB/S",
+               "slow KV copies down to this many 10^9 bytes/s per direction, to emulate a link; 0 = "
+               "as fast as memory");
+}
+
+void DefineSchedulingFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("Scheduling");
+  flags.Integer("max-num-batched-tokens", &c->max_num_batched_tokens, 1, 1 << 20, "TOKENS",
+                "most tokens in one step; larger raises throughput and the gap between tokens");
+  flags.Integer("max-num-seqs", &c->max_num_seqs, 1, 1 << 16, "N", "most requests running at once");
+  flags.Integer("max-queue", &c->max_queue, 1, 1 << 24, "N",
+                "most requests waiting; more are RESOURCE_EXHAUSTED");
+  flags.Bool("preemption", &c->preemption,
+             "let higher-priority requests take the blocks of running lower ones");
+}
+
+void DefineProcessFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("Process");
+  flags.Integer("threads", &c->threads, 0, 4096, "N", "compute threads; 0 = one per CPU");
+  flags.Number("shutdown-timeout", &c->shutdown_timeout_s, 0, 86400, "SECONDS",
+               "after SIGTERM, how long live requests may take to finish");
+  flags.Choice("log-level", &c->log_level, {"debug", "info", "warning", "error"},
+               "least severe messages to log (to stderr)");
+}
+
+Blocks BlocksIn(Bytes bytes, Bytes bytes_per_block) {
+  return Blocks(std::min(bytes.value() / bytes_per_block.value(), kMaxBlocks));
+}
+
+}  // namespace
+
+Bytes DefaultPoolBytes(Bytes memory) { return std::min(MiB(1024), Bytes(memory.value() / 4)); }
+
+std::string ServeConfig::DisplayName() const {
+  if (!served_model_name.empty()) return served_model_name;
+  const std::filesystem::path path = std::filesystem::path(model).lexically_normal();
+  const std::string name = path.has_filename() ? path.filename() : path.parent_path().filename();
+  return name.empty() || name == "." || name == ".." ? "model" : name;
+}
+
+Blocks ServeConfig::DeviceBlocks(Bytes bytes_per_block, Bytes memory) const {
+  if (device_kv_blocks.has_value()) return *device_kv_blocks;
+  const Bytes bytes = device_kv_bytes.value_or(DefaultPoolBytes(memory));
+  return std::max(Blocks(1), BlocksIn(bytes, bytes_per_block));
+}
+
+Blocks ServeConfig::HostBlocks(Bytes bytes_per_block, Bytes memory) const {
+  if (host_kv_blocks.has_value()) return *host_kv_blocks;
+  return BlocksIn(host_kv_bytes.value_or(DefaultPoolBytes(memory)), bytes_per_block);
+}
+
+std::optional<int> ServeConfig::MetricsPort() const {
+  if (metrics_port == "off" || metrics_port == "-1") return std::nullopt;
+  return static_cast<int>(*ParseInteger(metrics_port, 0, kMaxPort));
+}
+
+absl::Status ServeConfig::Validate() const {
+  if (model.empty()) return absl::InvalidArgumentError("--model: is empty; name a directory");
+  if (host.empty()) {
+    return absl::InvalidArgumentError("--host: is empty; name an address, 0.0.0.0 for all");
+  }
+  if (block_size.value() % 16 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--block-size: ", block_size.value(), " is not a multiple of 16"));
+  }
+  const std::optional<int> metrics = MetricsPort();
+  if (metrics.has_value() && *metrics != 0 && *metrics == port) {
+    return absl::InvalidArgumentError(absl::StrCat("--metrics-port: ", *metrics,
+                                                   " is also --port; choose another, 0 or off"));
+  }
+  return absl::OkStatus();
+}
+
+void DefineServeFlags(FlagSet& flags, ServeConfig* config) {
+  DefineModelFlags(flags, config);
+  DefineAddressFlags(flags, config);
+  DefineCacheFlags(flags, config);
+  DefineSchedulingFlags(flags, config);
+  DefineProcessFlags(flags, config);
+}
+
+}  // namespace sluice

@@ -1,0 +1,68 @@
+// ServeConfig: everything `sluice serve` can be told, with the defaults people get.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "scheduler/base/units.h"
+#include "service/config/flag_set.h"
+
+namespace sluice {
+
+struct ServeConfig {
+  // --- Model ---
+  std::string model;              // Hugging Face directory; required
+  std::string served_model_name;  // empty: the directory's name
+  std::string dtype = "auto";     // auto | f32 | bf16
+  std::optional<Tokens> max_model_len;  // unset: the model's own limit
+
+  // --- Addresses ---
+  // Loopback: nothing is reachable from outside unless asked for.
+  std::string host = "127.0.0.1";
+  int port = 50051;                // 0: a free one
+  std::string metrics_port = "9090";  // a port, "0" for a free one, or "off"
+
+  // --- KV cache ---
+  Tokens block_size{32};
+  std::optional<Bytes> device_kv_bytes;
+  std::optional<Blocks> device_kv_blocks;
+  std::optional<Bytes> host_kv_bytes;
+  std::optional<Blocks> host_kv_blocks;
+  bool prefix_caching = true;
+  double link_gbps = 0;  // 10^9 bytes per second per direction; 0 = as fast as memory
+
+  // --- Scheduling ---
+  Tokens max_num_batched_tokens{512};
+  int64_t max_num_seqs = 256;
+  int64_t max_queue = 1024;
+  bool preemption = true;
+
+  // --- Process ---
+  int threads = 0;  // 0 = one per CPU
+  double shutdown_timeout_s = 45;
+  std::string log_level = "info";
+
+  std::string DisplayName() const;  // served_model_name or the directory's name
+
+  // What the pools take: as told, else the default for a process that may use `memory`.
+  // `bytes_per_block` > 0. At least one device block.
+  Blocks DeviceBlocks(Bytes bytes_per_block, Bytes memory) const;
+  Blocks HostBlocks(Bytes bytes_per_block, Bytes memory) const;
+
+  // The metrics port; nothing if off. REQUIRES: Validate() is OK.
+  std::optional<int> MetricsPort() const;
+
+  // Checks that concern several fields. Returns INVALID_ARGUMENT naming them.
+  absl::Status Validate() const;
+};
+
+// The default size of either pool: 1 GiB, or a quarter of `memory` if that is less.
+Bytes DefaultPoolBytes(Bytes memory);
+
+// Defines the flags (and file keys) of `config` in `flags`.
+void DefineServeFlags(FlagSet& flags, ServeConfig* config);
+
+}  // namespace sluice

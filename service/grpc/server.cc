@@ -1,0 +1,161 @@
+#include "service/grpc/server.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "scheduler/base/status_macros.h"
+#include "service/grpc/control_service.h"
+#include "service/grpc/health_service.h"
+#include "service/grpc/inference_service.h"
+#include "service/grpc/stream_pump.h"
+
+namespace sluice {
+namespace {
+
+absl::StatusOr<std::string> ReadPem(const char* field, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream content;
+  content << file.rdbuf();
+  if (!file || content.str().empty()) {
+    return absl::NotFoundError(absl::StrCat(field, ": cannot read ", path));
+  }
+  return content.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
+    const GrpcServerOptions& options) {
+  if (options.tls_certificate.empty() && options.tls_key.empty() && options.tls_ca.empty()) {
+    return grpc::InsecureServerCredentials();
+  }
+  if (options.tls_certificate.empty() || options.tls_key.empty()) {
+    return absl::InvalidArgumentError(
+        "tls: certificate and key must both be given; add the missing file");
+  }
+  grpc::SslServerCredentialsOptions ssl;
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
+  SLUICE_ASSIGN_OR_RETURN(pair.private_key, ReadPem("tls key", options.tls_key));
+  SLUICE_ASSIGN_OR_RETURN(pair.cert_chain, ReadPem("tls certificate", options.tls_certificate));
+  ssl.pem_key_cert_pairs.push_back(std::move(pair));
+  if (!options.tls_ca.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem("tls ca", options.tls_ca));
+    ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(ssl);
+}
+
+// "host:port", with brackets around an IPv6 address.
+std::string JoinHostPort(const std::string& host, int port) {
+  const bool bare_ipv6 = host.find(':') != std::string::npos && host.front() != '[';
+  return bare_ipv6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
+absl::Status Validate(const GrpcServerOptions& options) {
+  if (options.port < 0 || options.port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("port: ", options.port, " is not in [0, 65535]; 0 picks a free one"));
+  }
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+  if (options.max_receive_bytes < 1 || options.max_receive_bytes > kMost) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "max_receive_bytes: ", options.max_receive_bytes, " is not in [1, ", kMost, "]"));
+  }
+  if (options.pump_threads < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("pump_threads: ", options.pump_threads, " is not at least 1"));
+  }
+  return absl::OkStatus();
+}
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+void SetArguments(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_receive_bytes));
+  // Otherwise the kernel lets a second server take half of the connections.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                              Milliseconds(options.keepalive_timeout));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              Milliseconds(options.min_client_ping_interval));
+}
+
+}  // namespace
+
+// Order of the members is the order of life: services go after the gRPC server that calls them.
+class GrpcServer::Impl {
+ public:
+  Impl(const GrpcServerOptions& options, ServiceContext parts)
+      : context(std::move(parts)),
+        host(options.host),
+        pump(std::make_shared<StreamPump>(options.pump_threads)),
+        health(context),
+        control(context, health),
+        inference(context, pump) {}
+
+  const ServiceContext context;
+  const std::string host;
+  int port = 0;
+  const std::shared_ptr<StreamPump> pump;  // shared with calls that end late
+  HealthService health;
+  ControlService control;
+  InferenceService inference;
+  std::unique_ptr<grpc::Server> server;
+  std::once_flag shut_down;
+};
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
+                                                              ServiceContext context) {
+  SLUICE_RETURN_IF_ERROR(Validate(options));
+  SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                          MakeCredentials(options));
+  auto impl = std::make_unique<Impl>(options, std::move(context));
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetArguments(options, &builder);
+  const std::string address = JoinHostPort(options.host, options.port);
+  builder.AddListeningPort(address, credentials, &impl->port);
+  builder.RegisterService(&impl->inference);
+  builder.RegisterService(&impl->control);
+  builder.RegisterService(&impl->health);
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || impl->port == 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", address,
+        ": in use, not an address of this machine, or (with tls) a bad certificate; choose another "
+        "host or port"));
+  }
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
+}
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
+
+int GrpcServer::port() const { return impl_->port; }
+std::string GrpcServer::endpoint() const { return JoinHostPort(impl_->host, impl_->port); }
+
+void GrpcServer::BeginDrain() { impl_->control.BeginDrain(); }
+
+void GrpcServer::Shutdown(absl::Duration grace) {
+  std::call_once(impl_->shut_down, [&] {
+    impl_->control.BeginDrain();
+    impl_->control.Shutdown();
+    impl_->health.Shutdown();
+    impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + std::min(grace, absl::Hours(24 * 365))));
+    impl_->pump->Stop();
+  });
+}
+
+}  // namespace sluice

@@ -1,0 +1,63 @@
+// Small helpers to declare Prometheus series: every family carries the `model` label, and counters
+// that mirror a running total advance by the difference.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+
+namespace sluice {
+
+using Labels = std::map<std::string, std::string>;
+
+// A counter that follows a total kept elsewhere. Totals never go back.
+class MirroredCounter {
+ public:
+  explicit MirroredCounter(prometheus::Counter& counter) : counter_(&counter) {}
+
+  void Follow(double total) {
+    if (total <= last_) return;
+    counter_->Increment(total - last_);
+    last_ = total;
+  }
+
+ private:
+  prometheus::Counter* counter_;
+  double last_ = 0;
+};
+
+// Declares families in one registry, all with the same constant labels.
+class SeriesMaker {
+ public:
+  SeriesMaker(prometheus::Registry& registry, Labels constant)
+      : registry_(registry), constant_(std::move(constant)) {}
+
+  prometheus::Family<prometheus::Counter>& Counters(const char* name, const char* help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Labels(constant_).Register(registry_);
+  }
+  prometheus::Family<prometheus::Gauge>& Gauges(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Labels(constant_).Register(registry_);
+  }
+  prometheus::Family<prometheus::Histogram>& Histograms(const char* name, const char* help) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Labels(constant_).Register(registry_);
+  }
+
+  prometheus::Counter& Counter(const char* name, const char* help) {
+    return Counters(name, help).Add({});
+  }
+  prometheus::Gauge& Gauge(const char* name, const char* help) { return Gauges(name, help).Add({}); }
+  prometheus::Histogram& Histogram(const char* name, const char* help,
+                                   const prometheus::Histogram::BucketBoundaries& buckets) {
+    return Histograms(name, help).Add({}, buckets);
+  }
+
+ private:
+  prometheus::Registry& registry_;
+  const Labels constant_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,232 @@
+// Paged attention against a double-precision reference, on every instruction set of this CPU, and
+// its independence of tiles and chunks.
+#include "backend/cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "tests/backend/cpu/highway_targets.h"
+
+namespace sluice {
+namespace {
+
+using testing::ForEachHighwayTarget;
+
+struct Problem {
+  Element element = Element::kF32;
+  int64_t head_dim = 16;
+  int64_t kv_heads = 2;
+  int64_t group = 2;
+  int64_t page_tokens = 16;
+  int64_t context = 37;  // tokens in all
+  int64_t queries = 5;   // the last of them
+};
+
+std::string Name(const Problem& p) {
+  return absl::StrCat(p.element == Element::kF32 ? "f32" : "bf16", " dim ", p.head_dim, " heads ",
+                      p.kv_heads, "x", p.group, " page ", p.page_tokens, " context ", p.context,
+                      " queries ", p.queries);
+}
+
+// Random queries, keys and values, with the keys and values also in a paged pool. Slots beyond the
+// context hold NaN, as if another sequence had left it there.
+class Scene {
+ public:
+  explicit Scene(const Problem& p, uint64_t seed = 1) : p_(p) {
+    layout_ = {p.element, 1, p.kv_heads, p.head_dim, p.page_tokens};
+    std::mt19937_64 random(seed);
+    const int64_t pages = (p.context + p.page_tokens - 1) / p.page_tokens;
+    for (int32_t b = 0; b < 2 * pages; ++b) blocks_.push_back(BlockId(b));
+    std::shuffle(blocks_.begin(), blocks_.end(), random);
+    pool_.resize(static_cast<size_t>(2 * pages * layout_.page_bytes()), std::byte{0xff});
+
+    std::normal_distribution<float> normal;
+    const auto fill = [&](std::vector<float>& v, int64_t n, float scale) {
+      v.resize(static_cast<size_t>(n));
+      for (float& x : v) x = normal(random) * scale;
+    };
+    fill(key_, p.context * p.kv_heads * p.head_dim, 1.0F);
+    fill(value_, p.context * p.kv_heads * p.head_dim, 1.0F);
+    fill(query_, p.context * heads() * p.head_dim, 2.0F);
+    for (int64_t t = 0; t < p.context; ++t) {
+      std::byte* page = pool_.data() +
+                        blocks_[static_cast<size_t>(t / p.page_tokens)].value() * layout_.page_bytes();
+      for (int64_t h = 0; h < p.kv_heads; ++h) {
+        const int64_t at = (t * p.kv_heads + h) * p.head_dim;
+        WriteToken(layout_, key_.data() + at, value_.data() + at, page + h * layout_.head_bytes(),
+                   t % p.page_tokens);
+      }
+    }
+  }
+
+  int64_t heads() const { return p_.kv_heads * p_.group; }
+  int64_t width() const { return heads() * p_.head_dim; }
+
+  // Output of the last `queries` tokens, [token][head][dim], computed in tiles of `tile_rows` rows and
+  // chunks of `chunk` tokens.
+  std::vector<float> Attend(int64_t tile_rows, int64_t chunk) const {
+    AttentionScratch scratch(layout_);
+    std::vector<float> wide(static_cast<size_t>(p_.queries * width()));
+    std::vector<uint16_t> narrow(wide.size());
+    void* out = p_.element == Element::kF32 ? static_cast<void*>(wide.data()) : narrow.data();
+    for (int64_t begin = 0; begin < p_.queries; begin += chunk) {
+      const int64_t count = std::min(chunk, p_.queries - begin);
+      AttentionInput in;
+      in.layout = &layout_;
+      in.pages = pool_.data();
+      in.blocks = blocks_;
+      in.group = p_.group;
+      in.first = p_.context - p_.queries + begin;
+      in.queries = query_.data() + in.first * width();
+      in.query_stride = width();
+      in.out = static_cast<std::byte*>(out) + begin * width() * layout_.element_bytes();
+      in.out_stride = width();
+      for (int64_t h = 0; h < p_.kv_heads; ++h) {
+        for (int64_t row = 0; row < count * p_.group; row += tile_rows) {
+          AttendTile(in, h, row, std::min(tile_rows, count * p_.group - row), scratch);
+        }
+      }
+    }
+    if (p_.element == Element::kBF16) {
+      std::transform(narrow.begin(), narrow.end(), wide.begin(), BF16ToFloat);
+    }
+    return wide;
+  }
+
+  std::vector<double> Reference() const {
+    std::vector<double> out;
+    const auto rounded = [&](float v) {
+      return static_cast<double>(p_.element == Element::kF32 ? v : BF16ToFloat(FloatToBF16(v)));
+    };
+    for (int64_t t = p_.context - p_.queries; t < p_.context; ++t) {
+      for (int64_t h = 0; h < heads(); ++h) {
+        std::vector<double> weights;
+        double total = 0;
+        for (int64_t j = 0; j <= t; ++j) {
+          double dot = 0;
+          for (int64_t d = 0; d < p_.head_dim; ++d) {
+            dot += static_cast<double>(query_[static_cast<size_t>((t * heads() + h) * p_.head_dim + d)]) *
+                   rounded(key_[KvIndex(j, h, d)]);
+          }
+          weights.push_back(std::exp(dot / std::sqrt(static_cast<double>(p_.head_dim))));
+          total += weights.back();
+        }
+        for (int64_t d = 0; d < p_.head_dim; ++d) {
+          double sum = 0;
+          for (int64_t j = 0; j <= t; ++j) {
+            sum += weights[static_cast<size_t>(j)] * rounded(value_[KvIndex(j, h, d)]);
+          }
+          out.push_back(sum / total);
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  size_t KvIndex(int64_t token, int64_t head, int64_t d) const {
+    return static_cast<size_t>((token * p_.kv_heads + head / p_.group) * p_.head_dim + d);
+  }
+
+  Problem p_;
+  KvLayout layout_;
+  std::vector<BlockId> blocks_;
+  std::vector<std::byte> pool_;
+  std::vector<float> key_;
+  std::vector<float> value_;
+  std::vector<float> query_;
+};
+
+void ExpectMatchesReference(const Problem& p) {
+  SCOPED_TRACE(Name(p));
+  const Scene scene(p);
+  const std::vector<float> got = scene.Attend(kAttentionTileRows, p.queries);
+  const std::vector<double> want = scene.Reference();
+  // bf16: the output itself is rounded, to 2^-9 of its size.
+  const double relative = p.element == Element::kF32 ? 2e-6 : 4e-3;
+  for (size_t i = 0; i < want.size(); ++i) {
+    ASSERT_NEAR(static_cast<double>(got[i]), want[i], 1e-5 + relative * std::abs(want[i])) << i;
+  }
+}
+
+TEST(AttentionTest, MatchesTheReferenceForEveryHeadDimensionAndPageSize) {
+  ForEachHighwayTarget([] {
+    for (const Element element : {Element::kF32, Element::kBF16}) {
+      for (const int64_t dim : {2, 8, 16, 18, 24, 40, 64, 80, 96, 128, 256}) {
+        for (const int64_t page : {16, 32, 48, 256}) {
+          ExpectMatchesReference({element, dim, 2, 2, page, 101, 7});
+        }
+      }
+    }
+  });
+}
+
+TEST(AttentionTest, MatchesTheReferenceForEveryGroupSize) {
+  ForEachHighwayTarget([] {
+    for (const Element element : {Element::kF32, Element::kBF16}) {
+      for (int64_t group = 1; group <= 8; ++group) {
+        ExpectMatchesReference({element, 40, 2, group, 32, 67, 11});
+      }
+      ExpectMatchesReference({element, 16, 1, 71, 16, 23, 3});
+    }
+  });
+}
+
+TEST(AttentionTest, MatchesTheReferenceForEveryShortContext) {
+  ForEachHighwayTarget([] {
+    for (int64_t context = 1; context <= 40; ++context) {
+      ExpectMatchesReference({Element::kBF16, 8, 1, 3, 16, context, context});
+    }
+  });
+}
+
+TEST(AttentionTest, TilesAndChunksDoNotChangeABit) {
+  ForEachHighwayTarget([] {
+    for (const Element element : {Element::kF32, Element::kBF16}) {
+      for (const int64_t page : {16, 48, 256}) {
+        const Problem p{element, 80, 2, 3, page, 131, 101};
+        SCOPED_TRACE(Name(p));
+        const Scene scene(p);
+        const std::vector<float> want = scene.Attend(1, 1);
+        for (const auto& [rows, chunk] : {std::pair<int64_t, int64_t>{32, 101}, {32, 1}, {7, 101},
+                                          {5, 13}, {31, 64}, {2, 3}}) {
+          ASSERT_EQ(scene.Attend(rows, chunk), want) << rows << " rows, chunks of " << chunk;
+        }
+      }
+    }
+  });
+}
+
+TEST(AttentionTest, LargeScoresDoNotOverflow) {
+  ForEachHighwayTarget([] {
+    const KvLayout layout{Element::kF32, 1, 1, 8, 16};
+    std::vector<std::byte> pool(static_cast<size_t>(layout.page_bytes()));
+    const std::vector<float> key(8, 1000.0F);
+    const std::vector<float> small(8, -1000.0F);
+    const std::vector<float> value(8, 3.0F);
+    WriteToken(layout, small.data(), value.data(), pool.data(), 0);
+    WriteToken(layout, key.data(), value.data(), pool.data(), 1);
+    const std::vector<BlockId> blocks = {BlockId(0)};
+    std::vector<float> out(8);
+    AttentionInput in;
+    in.layout = &layout;
+    in.pages = pool.data();
+    in.blocks = blocks;
+    in.first = 1;
+    in.queries = key.data();
+    in.query_stride = 8;
+    in.out = out.data();
+    in.out_stride = 8;
+    AttentionScratch scratch(layout);
+    AttendTile(in, 0, 0, 1, scratch);
+    EXPECT_EQ(out, value);
+  });
+}
+
+}  // namespace
+}  // namespace sluice

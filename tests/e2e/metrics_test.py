@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""What /metrics says is well-formed, complete, and adds up."""
+
+import shutil
+import subprocess
+import unittest
+
+import exposition
+import harness
+
+TIERS = {"device", "host"}
+DIRECTIONS = {("device", "host"), ("host", "device")}
+
+# name -> (type, {label: values that must be present})
+FAMILIES = {
+    "sluice_kv_transfer_bytes_total": ("counter", {"src": TIERS, "dst": TIERS}),
+    "sluice_kv_transfer_busy_seconds_total": ("counter", {"src": TIERS, "dst": TIERS}),
+    "sluice_kv_transfer_operations_total": ("counter", {"outcome": {"ok"}}),
+    "sluice_kv_transfer_seconds": ("histogram", {}),
+    "sluice_kv_transfer_size_bytes": ("histogram", {}),
+    "sluice_kv_transfer_queue_seconds": ("histogram", {}),
+    "sluice_kv_transfer_inflight_bytes": ("gauge", {"src": TIERS}),
+    "sluice_activity_seconds_total": (
+        "counter", {"state": {"compute_only", "transfer_only", "both", "idle"}}),
+    "sluice_step_phase_seconds_total": (
+        "counter", {"phase": {"prefill", "decode", "mixed", "wait_transfer", "idle"}}),
+    "sluice_compute_busy_seconds_total": ("counter", {}),
+    "sluice_overlap_seconds_total": ("counter", {}),
+    "sluice_transfer_stall_seconds_total": ("counter", {"reason": {"load_wait"}}),
+    "sluice_scheduler_decisions_total": ("counter", {}),
+    "sluice_kv_tier_capacity_bytes": ("gauge", {"tier": TIERS}),
+    "sluice_kv_tier_used_bytes": ("gauge", {"tier": TIERS}),
+    "sluice_kv_tier_pinned_bytes": ("gauge", {"tier": TIERS}),
+    "sluice_kv_tier_usage_ratio": ("gauge", {"tier": TIERS}),
+    "sluice_prompt_tokens_total": (
+        "counter", {"source": {"computed", "device", "host", "disk", "remote"}}),
+    "sluice_generated_tokens_total": ("counter", {}),
+    "sluice_kv_block_evictions_total": ("counter", {"tier": TIERS}),
+    "sluice_requests_running": ("gauge", {}),
+    "sluice_requests_waiting": ("gauge", {}),
+    "sluice_requests_total": (
+        "counter", {"outcome": {"stop", "length", "abort", "rejected", "error"}}),
+    "sluice_preemptions_total": ("counter", {"mode": {"swap", "recompute"}}),
+    "sluice_time_to_first_token_seconds": ("histogram", {}),
+    "sluice_inter_token_latency_seconds": ("histogram", {}),
+    "sluice_e2e_request_latency_seconds": ("histogram", {}),
+    "sluice_request_queue_seconds": ("histogram", {}),
+    "sluice_build_info": ("gauge", {}),
+    "sluice_config_info": ("gauge", {}),
+}
+
+
+def sample_name(name, kind):
+    return name + "_count" if kind == "histogram" else name
+
+
+class MetricsTest(harness.TestCase):
+    def busy_server(self):
+        """A server that has loaded, stored, computed and refused something."""
+        server = self.start_server("--device-kv-blocks=64", "--host-kv-blocks=256",
+                                   "--link-gbps=0.05")
+        texts = [text[:1300] for text in harness.demo_texts().values()][:5]
+        for _ in range(2):
+            self.records = server.generate_all(texts, concurrency=3, max_tokens=16, ignore_eos=True)
+        self.refused = server.client("generate", prompt="x", max_tokens=100000)
+        return server
+
+    def test_every_family_is_there_from_the_start(self):
+        metrics = self.start_server().metrics()
+        for name, (kind, labels) in FAMILIES.items():
+            with self.subTest(name):
+                self.assertEqual(metrics.types.get(name), kind)
+                self.assertTrue(metrics.helps.get(name))
+                for label, values in labels.items():
+                    self.assertLessEqual(
+                        values, metrics.label_values(sample_name(name, kind), label))
+        self.assertTrue(all(name.startswith(("sluice_", "exposer_", "process_"))
+                            for name in metrics.types))
+
+    def test_numbers_add_up(self):
+        server = self.busy_server()
+        self.assert_quiet(server)
+        metrics = server.metrics()
+        prompt_tokens = sum(record["usage"]["prompt_tokens"] for record in self.records) * 2
+        self.assertEqual(metrics.value("sluice_prompt_tokens_total"), prompt_tokens)
+        self.assertEqual(metrics.value("sluice_generated_tokens_total"), 10 * 16)
+        self.assertEqual(metrics.value("sluice_requests_total", outcome="length"), 10)
+        self.assertEqual(metrics.value("sluice_e2e_request_latency_seconds_count"), 10)
+        self.assertEqual(metrics.value("sluice_time_to_first_token_seconds_count"), 10)
+        self.assertEqual(metrics.value("sluice_inter_token_latency_seconds_count"), 10 * 15)
+        self.assertEqual(metrics.value("sluice_kv_transfer_inflight_bytes"), 0)
+        for src, dst in DIRECTIONS:
+            at = {"src": src, "dst": dst}
+            self.assertGreater(metrics.value("sluice_kv_transfer_bytes_total", **at), 0)
+            self.assertEqual(metrics.value("sluice_kv_transfer_bytes_total", **at),
+                             metrics.value("sluice_kv_transfer_size_bytes_sum", **at))
+            self.assertEqual(metrics.value("sluice_kv_transfer_operations_total", **at),
+                             metrics.value("sluice_kv_transfer_seconds_count", **at))
+        for tier in TIERS:
+            self.assertLessEqual(metrics.value("sluice_kv_tier_used_bytes", tier=tier),
+                                 metrics.value("sluice_kv_tier_capacity_bytes", tier=tier))
+
+    def test_activity_states_sum_to_wall_time(self):
+        server = self.busy_server()
+
+        def split():
+            metrics = server.metrics()
+            return (metrics.value("sluice_activity_seconds_total"),
+                    metrics.value("sluice_step_phase_seconds_total"), harness.time.monotonic())
+
+        first = split()
+        texts = [text[300:1600] for text in harness.demo_texts().values()][:4]
+        server.generate_all(texts, concurrency=4, max_tokens=200, ignore_eos=True)
+        harness.time.sleep(1.0)  # some of it idle
+        server.generate("x", max_tokens=1)
+        last = split()
+        wall = last[2] - first[2]
+        self.assertAlmostEqual(last[0] - first[0], wall, delta=0.01 * wall + 0.02)
+        self.assertAlmostEqual(last[1] - first[1], wall, delta=0.01 * wall + 0.02)
+        metrics = server.metrics()
+        state = {name: metrics.value("sluice_activity_seconds_total", state=name)
+                 for name in ("compute_only", "transfer_only", "both", "idle")}
+        self.assertTrue(all(seconds >= 0 for seconds in state.values()), state)
+        self.assertGreater(state["compute_only"] + state["both"], 0)
+        self.assertGreater(state["idle"], 0.5)
+
+    def test_counters_never_fall(self):
+        server = self.busy_server()
+        before = server.metrics()
+        server.generate("Once", max_tokens=30, ignore_eos=True)
+        after = server.metrics()
+        for (name, labels), value in before.samples.items():
+            if before.types.get(name) == "counter" or name.endswith(("_count", "_bucket")):
+                self.assertGreaterEqual(after.samples[(name, labels)], value, (name, labels))
+
+    def test_promtool_has_no_complaint(self):
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            self.skipTest("promtool is not installed (deploy/setup/packages.sh metrics)")
+        text = self.busy_server().metrics_text()
+        native = "\n".join(line for line in text.split("\n") if "exposer_" not in line) + "\n"
+        done = subprocess.run([promtool, "check", "metrics"], input=native, capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+
+
+class ExpositionTest(unittest.TestCase):
+    """The parser itself."""
+
+    def test_values_and_labels(self):
+        metrics = exposition.parse('# HELP a_total Things.\n# TYPE a_total counter\n'
+                                   'a_total{x="1",y="a\\"b,c"} 2\na_total{x="2",y="z"} 3e0\n'
+                                   'b_bucket{le="+Inf"} 4\n')
+        self.assertEqual(metrics.value("a_total"), 5)
+        self.assertEqual(metrics.value("a_total", x="2"), 3)
+        self.assertEqual(metrics.types["a_total"], "counter")
+        self.assertEqual(metrics.label_values("a_total", "x"), {"1", "2"})
+        with self.assertRaises(KeyError):
+            metrics.value("c")
+
+    def test_malformed_text_is_refused(self):
+        for text in ("a b c\n", "a{x=1} 2\n", 'a{x="1} 2\n', "a 1\na 2\n",
+                     "# TYPE a counter\n# TYPE a gauge\n"):
+            with self.subTest(text), self.assertRaises(ValueError):
+                exposition.parse(text)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,129 @@
+// SchedulerWorld drives a Scheduler with a random schedule and checks what it decides against an
+// oracle that models the CONTENT of memory.
+//
+// Every token slot of every device and host block holds a value: a hash of the salt and all tokens
+// up to that position (what right KV would stand for), or kGarbage. Steps write it, copies move it,
+// late and out of order, some fail. A step may only attend to slots that hold its own prefix. That
+// catches wrong sharing, reuse before a store has been confirmed, loads over blocks being read, and
+// use of failed loads, without knowing how the scheduler works.
+//
+// After every call: Scheduler::CheckInvariants(), tier counts, token order, exactly one end per
+// request, no idle step while something could run.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "scheduler/scheduler.h"
+
+namespace sluice::testing {
+
+struct WorldOptions {
+  SchedulerOptions scheduler;
+  BlockHashFunction block_hash = &BlockHash;
+  int actions = 150;   // random calls before draining
+  int vocabulary = 3;  // few tokens: many shared prefixes
+  int families = 3;    // prompts begin like one of so many documents
+  int max_prompt = 40;
+  int max_new = 12;
+  int priorities = 1;  // 1: all equal
+  int salts = 1;
+  double copy_failures = 0;  // probability
+  double sequence_failures = 0;
+  double step_failures = 0;
+  double cancels = 0.05;  // probability per action
+  double deadlines = 0;   // share of requests that have one
+};
+
+// Options drawn from a seed: tiny pools, with and without a host tier, all features mixed.
+WorldOptions RandomWorldOptions(uint64_t seed);
+
+class SchedulerWorld {
+ public:
+  SchedulerWorld(const WorldOptions& options, uint64_t seed);
+
+  // Runs the schedule and drains. Returns an empty string, or the first thing that went wrong.
+  std::string Run();
+
+  // A digest of every decision and event so far.
+  uint64_t trace() const { return trace_; }
+  const SchedulerStats& final_stats() const { return final_stats_; }
+
+ private:
+  using Slots = std::vector<uint64_t>;
+
+  struct Request {
+    std::vector<TokenId> tokens;    // prompt and the outputs handed to the scheduler
+    std::vector<uint64_t> content;  // right KV per token
+    size_t prompt = 0;
+    int64_t max_new = 0;
+    uint64_t salt = 0;
+    std::vector<TokenId> stop_ids;
+    uint64_t seed = 0;
+    int64_t tokens_heard = 0;  // token events
+    bool cancelled = false;
+    bool ended = false;
+  };
+
+  struct CopyUnderWay {
+    Copy copy;
+    std::vector<Slots> sources;  // content when it started
+    bool fails = false;
+    absl::Time started;
+  };
+
+  void Act();
+  void Submit();
+  void CancelSome();
+  void Plan();
+  void Commit();
+  void FinishCopy(size_t which);
+  void Drain();
+
+  void StartCopy(const Copy& copy);
+  void CheckWork(const SequenceWork& work);
+  void CheckReads(const Request& request, const SequenceWork& work);
+  void CheckWrites(const SequenceWork& work);
+  void CheckNotIdle(const StepPlan& plan);
+  SequenceResult ResultOf(const SequenceWork& work, bool doomed, bool step_ok);
+  void WriteBack(const SequenceWork& work, bool good);
+  void AfterCall();
+  void HearEvent(const Event& event);
+  void CheckFinish(const Event& event, const Request& request);
+  void CheckDrained();
+
+  std::vector<TokenId> RandomPrompt();
+  TokenId Draw(const Request& request, int64_t index) const;
+  void Append(Request* request, TokenId token) const;
+  const CopyUnderWay* FindCopy(CopyId id) const;
+  bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(rng_) < p; }
+  int64_t Pick(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(rng_);
+  }
+  void Fail(const std::string& what);
+  void Note(uint64_t value);
+
+  const WorldOptions options_;
+  const size_t width_;  // tokens per block
+  std::mt19937_64 rng_;
+  Scheduler scheduler_;
+  absl::Time now_;
+  std::vector<Slots> device_;
+  std::vector<Slots> host_;
+  std::vector<CopyUnderWay> copies_;
+  std::map<RequestId, Request> requests_;
+  int64_t next_request_ = 0;
+  std::optional<StepPlan> step_;
+  std::vector<uint8_t> doomed_;  // per sequence of step_
+  CopyId last_copy_;
+  std::string failure_;
+  uint64_t trace_ = 0;
+  SchedulerStats final_stats_;
+};
+
+}  // namespace sluice::testing
