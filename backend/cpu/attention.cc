@@ -24,8 +24,8 @@ inline constexpr int64_t kMaxLanes = 16;
 // The parts of an AttentionScratch, each aligned to a cache line.
 struct AttentionScratchView {
   static size_t Floats(const KvLayout& layout) {
-    return static_cast<size_t>(kAttentionTileRows *
-                               (Padded(layout) * 2 + kChunk + kMaxLanes * 3) + kMaxLanes);
+    return static_cast<size_t>(kAttentionTileRows * (Padded(layout) * 2 + kChunk + kMaxLanes * 3) +
+                               kMaxLanes);
   }
   static int64_t Padded(const KvLayout& layout) { return (layout.head_dim + 31) / 32 * 32; }
 
@@ -103,7 +103,8 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      hn::StoreU(acc[r][v], d, scores + r * kChunk + static_cast<int64_t>(static_cast<size_t>(v) * lanes));
+      hn::StoreU(acc[r][v], d,
+                 scores + r * kChunk + static_cast<int64_t>(static_cast<size_t>(v) * lanes));
     }
   }
 }
@@ -135,7 +136,8 @@ HWY_INLINE void SumBlock(const float* HWY_RESTRICT scores, const float* HWY_REST
   for (int r = 0; r < kRows; ++r) {
     const VF correction = hn::Set(d, corrections[r]);
     for (int w = 0; w < kWide; ++w) {
-      const float* at = sums + r * sum_stride + static_cast<int64_t>(static_cast<size_t>(w) * lanes);
+      const float* at =
+          sums + r * sum_stride + static_cast<int64_t>(static_cast<size_t>(w) * lanes);
       acc[r][w] = hn::Mul(hn::LoadU(d, at), correction);
     }
   }
@@ -180,8 +182,8 @@ HWY_INLINE void SumRows(const float* scores, const float* corrections, const uin
   }
 }
 
-// Turns a chunk's scores of one row into weights relative to the new maximum. The first `visible` tokens
-// count; the others get weight zero.
+// Turns a chunk's scores of one row into weights relative to the new maximum. The first `visible`
+// tokens count; the others get weight zero.
 HWY_INLINE void SoftmaxRow(float* HWY_RESTRICT scores, int64_t tokens, int64_t visible,
                            float* HWY_RESTRICT maximum, float* HWY_RESTRICT correction,
                            float* HWY_RESTRICT weights) {
@@ -327,7 +329,8 @@ AttentionScratch::AttentionScratch(const KvLayout& layout)
 void AttendTile(const AttentionInput& in, int64_t kv_head, int64_t row, int64_t rows,
                 AttentionScratch& scratch) {
   SLUICE_CHECK(rows > 0 && rows <= kAttentionTileRows);
-  HWY_DYNAMIC_DISPATCH(AttendAny)(in, kv_head, row, rows, AttentionScratchView(scratch, *in.layout));
+  HWY_DYNAMIC_DISPATCH(AttendAny)
+  (in, kv_head, row, rows, AttentionScratchView(scratch, *in.layout));
 }
 
 }  // namespace sluice

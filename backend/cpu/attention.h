@@ -1,7 +1,8 @@
 // Paged attention over the device pool, for prefill and decode alike.
 //
-// softmax(q K^T / sqrt(head_dim)) V with a causal limit, page by page with a running maximum and sum
-// (Milakov & Gimelshein 2018; Dao et al. 2022). q is float; K and V are the pool's elements; sums are float.
+// softmax(q K^T / sqrt(head_dim)) V with a causal limit, page by page with a running maximum and
+// sum (Milakov & Gimelshein 2018; Dao et al. 2022). q is float; K and V are the pool's elements;
+// sums are float.
 //
 // The query rows of one kv head are its tokens times the heads of its group. They are computed in
 // tiles, so that a page is read once for all rows of a tile. The arithmetic of a row is a fixed
@@ -20,13 +21,14 @@ namespace sluice {
 // One sequence in one layer.
 struct AttentionInput {
   const KvLayout* layout = nullptr;
-  const std::byte* pages = nullptr;   // KvPools::LayerPages
-  std::span<const BlockId> blocks;    // at least enough for first + tokens
-  int64_t group = 1;                  // query heads per kv head
-  int64_t first = 0;                  // position of query token 0; KV up to the tile's last token is in place
-  const float* queries = nullptr;     // query token t, head h: queries + t * query_stride + h * head_dim
+  const std::byte* pages = nullptr;  // KvPools::LayerPages
+  std::span<const BlockId> blocks;   // at least enough for first + tokens
+  int64_t group = 1;                 // query heads per kv head
+  int64_t first = 0;  // position of query token 0; KV up to the tile's last token is in place
+  const float* queries =
+      nullptr;  // query token t, head h: queries + t * query_stride + h * head_dim
   int64_t query_stride = 0;
-  void* out = nullptr;                // elements of `layout`; token t, head h as for queries
+  void* out = nullptr;  // elements of `layout`; token t, head h as for queries
   int64_t out_stride = 0;
 };
 

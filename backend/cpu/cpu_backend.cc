@@ -28,7 +28,8 @@ absl::StatusOr<Element> ResolveElement(CpuDType dtype, const Checkpoint& checkpo
     case CpuDType::kBF16:
       if (Gemm::Supports(Element::kBF16)) return Element::kBF16;
       return absl::InvalidArgumentError(
-          "dtype bf16: this CPU cannot multiply bf16 matrices (that needs AVX-512); use f32 or auto");
+          "dtype bf16: this CPU cannot multiply bf16 matrices (that needs AVX-512); use f32 or "
+          "auto");
     case CpuDType::kAuto:
       break;
   }
@@ -117,20 +118,20 @@ class CpuBackendImpl : public Backend {
   KvPools pools_;
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Link> link_;
-  std::vector<Sampler> samplers_;              // per worker
-  std::vector<ForwardSequence> sequences_;     // of the step at hand
-  std::vector<size_t> loading_;                // indices of sequences with loads
+  std::vector<Sampler> samplers_;           // per worker
+  std::vector<ForwardSequence> sequences_;  // of the step at hand
+  std::vector<size_t> loading_;             // indices of sequences with loads
 };
 
 absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
   SLUICE_ASSIGN_OR_RETURN(const Element element, ResolveElement(options_.dtype, checkpoint));
   const KvLayout layout = MakeLayout(config_, element, options_);
-  SLUICE_ASSIGN_OR_RETURN(
-      pools_, KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks));
+  SLUICE_ASSIGN_OR_RETURN(pools_,
+                          KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks));
   SLUICE_ASSIGN_OR_RETURN(weights_, PackWeights(config_, checkpoint, element, gemm_));
-  SLUICE_ASSIGN_OR_RETURN(
-      forward_, Forward::Create(config_, weights_, pools_, options_.max_model_len,
-                                options_.max_step_tokens, gemm_, pool_));
+  SLUICE_ASSIGN_OR_RETURN(forward_,
+                          Forward::Create(config_, weights_, pools_, options_.max_model_len,
+                                          options_.max_step_tokens, gemm_, pool_));
   LinkOptions link;
   link.bytes_per_second = options_.link_gbps * 1e9;
   link.verify = options_.verify_host_blocks;
@@ -188,8 +189,8 @@ StepResult CpuBackendImpl::Run(const StepPlan& plan) {
   return result;
 }
 
-// Blocks until `layer` of every load the step needs is in place. A failed load fails its sequence; the
-// others go on, and the failed one's rows come along for nothing.
+// Blocks until `layer` of every load the step needs is in place. A failed load fails its sequence;
+// the others go on, and the failed one's rows come along for nothing.
 void CpuBackendImpl::WaitForLoads(const StepPlan& plan, int layer, StepResult& result) {
   for (const size_t i : loading_) {
     SequenceResult& sequence = result.sequences[i];

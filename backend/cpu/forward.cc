@@ -228,8 +228,8 @@ absl::Status Forward::FeedForward(const CpuLayer& layer) {
       }
     }
   };
-  SLUICE_RETURN_IF_ERROR(gemm_.Multiply(inputs_.data(), static_cast<int64_t>(rows_.size()),
-                                        layer.gate_up, activate));
+  SLUICE_RETURN_IF_ERROR(
+      gemm_.Multiply(inputs_.data(), static_cast<int64_t>(rows_.size()), layer.gate_up, activate));
   return AddProduct(hidden_.data(), layer.down, layer.down_bias);
 }
 
@@ -257,8 +257,8 @@ absl::Status Forward::Logits(std::span<const ForwardSequence> sequences, LogitsF
     const auto count = static_cast<int64_t>(group.size());
     SLUICE_RETURN_IF_ERROR(gemm_.Multiply(inputs_.data(), count, weights_.lm_head, store));
     pool_.ParallelFor(count, [&](int64_t i, int worker) {
-      fn(group[static_cast<size_t>(i)],
-         {Floats(logits_) + i * vocab, static_cast<size_t>(vocab)}, worker);
+      fn(group[static_cast<size_t>(i)], {Floats(logits_) + i * vocab, static_cast<size_t>(vocab)},
+         worker);
     });
     group.clear();
   }

@@ -1,6 +1,7 @@
 // Forward: one pass of the decoder over a batch of sequences, KV in the paged device pool.
 //
-//   tokens -> embedding -> layers x { norm, qkv, RoPE, KV write, attention, o, norm, SwiGLU } -> norm
+//   tokens -> embedding -> layers x { norm, qkv, RoPE, KV write, attention, o, norm, SwiGLU } ->
+//   norm
 //          -> lm_head, for the sequences that ask
 //
 // The rows (tokens) of all sequences go through the matrix products together. Each row's result is
@@ -43,7 +44,8 @@ class Forward {
   // `logits` may be overwritten. Called for several sequences at once.
   using LogitsFn = absl::FunctionRef<void(size_t sequence, std::span<float> logits, int worker)>;
 
-  // All arguments must outlive it. Returns RESOURCE_EXHAUSTED without memory for the scratch buffers.
+  // All arguments must outlive it. Returns RESOURCE_EXHAUSTED without memory for the scratch
+  // buffers.
   static absl::StatusOr<std::unique_ptr<Forward>> Create(const ModelConfig& config,
                                                          const CpuWeights& weights,
                                                          const KvPools& pools, Tokens max_positions,
@@ -99,11 +101,11 @@ class Forward {
   RopeTable rope_;
 
   // Scratch; rows rounded up to Gemm::kRowBlock.
-  HugeBuffer residual_;  // float [row][hidden]
-  HugeBuffer inputs_;    // elements [row][hidden or q_dim]
-  HugeBuffer qkv_;       // float [row][q_dim + 2 kv_dim]
-  HugeBuffer hidden_;    // elements [row][intermediate]
-  HugeBuffer logits_;    // float [Gemm::kRowBlock][vocab]
+  HugeBuffer residual_;                              // float [row][hidden]
+  HugeBuffer inputs_;                                // elements [row][hidden or q_dim]
+  HugeBuffer qkv_;                                   // float [row][q_dim + 2 kv_dim]
+  HugeBuffer hidden_;                                // elements [row][intermediate]
+  HugeBuffer logits_;                                // float [Gemm::kRowBlock][vocab]
   std::vector<AttentionScratch> attention_scratch_;  // per worker
   std::vector<std::vector<float>> bias_scratch_;     // per worker
 

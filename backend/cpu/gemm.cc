@@ -48,7 +48,9 @@ absl::Status Refused(const char* doing, const dnnl::error& e) {
   return absl::InternalError(absl::StrCat("oneDNN refused to ", doing, ": ", e.what()));
 }
 
-constexpr size_t RoundUp(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+constexpr size_t RoundUp(size_t n, size_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
@@ -127,9 +129,9 @@ int Gemm::ShapeIndex(int64_t inputs, int64_t width, Element element) {
     shape->inputs = inputs;
     shape->width = width;
     shape->element = element;
-    shape->packed = Describe(library_->engine, kRowBlock, inputs, element,
-                             AnyLayout(inputs, width, element))
-                        .weights_desc();
+    shape->packed =
+        Describe(library_->engine, kRowBlock, inputs, element, AnyLayout(inputs, width, element))
+            .weights_desc();
     shapes_.push_back(std::move(shape));
   }
   return it->second;
@@ -233,9 +235,9 @@ absl::Status Gemm::Prepare(const PackedMatrix& w, int64_t rows) {
     const auto tile = static_cast<size_t>(kRowBlock * width);
     if (worker->tile.size() < tile) worker->tile.resize(tile);
     if (worker->scratch.size().size() < scratch) {
-      SLUICE_ASSIGN_OR_RETURN(worker->scratch,
-                              HugeBuffer::Allocate(Bytes(static_cast<int64_t>(scratch)),
-                                                   "scratch of matrix products"));
+      SLUICE_ASSIGN_OR_RETURN(
+          worker->scratch,
+          HugeBuffer::Allocate(Bytes(static_cast<int64_t>(scratch)), "scratch of matrix products"));
     }
   }
   return absl::OkStatus();

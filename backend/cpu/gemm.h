@@ -51,8 +51,8 @@ class PackedMatrix {
   struct Slice {
     int64_t first = 0;
     int64_t width = 0;
-    int shape = -1;         // index into Gemm's table of shapes
-    size_t offset = 0;      // into storage_
+    int shape = -1;     // index into Gemm's table of shapes
+    size_t offset = 0;  // into storage_
   };
 
   Element element_ = Element::kF32;
@@ -86,8 +86,8 @@ class Gemm {
   absl::StatusOr<PackedMatrix> Pack(int64_t outputs, int64_t inputs, Element element,
                                     ReadRow read_row);
 
-  // Calls `fn` once for every tile of y = x * W^T, from several threads at once. x is [rows][inputs]
-  // of the matrix's element type, dense.
+  // Calls `fn` once for every tile of y = x * W^T, from several threads at once. x is
+  // [rows][inputs] of the matrix's element type, dense.
   absl::Status Multiply(const void* x, int64_t rows, const PackedMatrix& w, TileFn fn);
 
  private:

@@ -2,8 +2,8 @@
 //
 // Device, one page = one block of one layer:
 //   [kv_head] { K: [unit][token] of 32 bits, V: [token][value_stride] of elements }
-//   A unit is one dimension in f32 and a pair of neighbouring dimensions in bf16, so that one vector
-//   load brings the same dimensions of many tokens and attention needs no horizontal sums.
+//   A unit is one dimension in f32 and a pair of neighbouring dimensions in bf16, so that one
+//   vector load brings the same dimensions of many tokens and attention needs no horizontal sums.
 //   value_stride is head_dim rounded up to 64 bytes; the padding stays zero.
 // Host, one run per block: [layer][K, V][token][kv_head][dim] of elements, no padding.
 #pragma once
@@ -34,7 +34,9 @@ struct KvLayout {
     return (head_dim + line - 1) / line * line;
   }
   int64_t key_bytes() const { return units() * page_tokens * 4; }
-  int64_t head_bytes() const { return key_bytes() + page_tokens * value_stride() * element_bytes(); }
+  int64_t head_bytes() const {
+    return key_bytes() + page_tokens * value_stride() * element_bytes();
+  }
   int64_t page_bytes() const { return kv_heads * head_bytes(); }
 
   // --- Host ---

@@ -82,8 +82,8 @@ bool Link::Settled(CopyId id, int layer) {
 absl::Status Link::WaitForLayer(CopyId id, int layer) {
   std::unique_lock<std::mutex> lock(mu_);
   if (!id.valid() || id > newest_) {
-    return absl::InternalError(absl::StrCat("a step waits for copy ", id.value(),
-                                            ", which was never started"));
+    return absl::InternalError(
+        absl::StrCat("a step waits for copy ", id.value(), ", which was never started"));
   }
   progress_.wait(lock, [&] { return SettledLocked(id, layer); });
   const auto it = copies_.find(id);

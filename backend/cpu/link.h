@@ -1,5 +1,5 @@
-// Link: one worker thread that copies KV blocks between the device pool and the host pool, in the order
-// and at the pace of a LinkQueue, and says how far each copy has got.
+// Link: one worker thread that copies KV blocks between the device pool and the host pool, in the
+// order and at the pace of a LinkQueue, and says how far each copy has got.
 //
 // Thread-safe.
 #pragma once

@@ -62,8 +62,7 @@ std::optional<LinkSlice> LinkQueue::Start(absl::Time now) {
   lane->moved = false;
   lane->slice_blocks = SliceBlocks(*job);
   if (bytes_per_second_ > 0) {
-    const absl::Time begins =
-        std::max(lane->free_from, lane->idle ? now : now - kCatchUp);
+    const absl::Time begins = std::max(lane->free_from, lane->idle ? now : now - kCatchUp);
     const auto bytes =
         static_cast<double>(static_cast<int64_t>(lane->slice_blocks) * bytes_per_layer_.value());
     lane->arrives = begins + absl::Seconds(bytes / bytes_per_second_);
@@ -73,10 +72,9 @@ std::optional<LinkSlice> LinkQueue::Start(absl::Time now) {
   lane->idle = false;
   const bool first = job->layer == 0 && job->block == 0;
   if (first) job->started = now;
-  return LinkSlice{job->copy.id, job->copy.direction, job->layer,
-                   std::span<const Copy::Pair>(job->copy.blocks)
-                       .subspan(job->block, lane->slice_blocks),
-                   first};
+  return LinkSlice{
+      job->copy.id, job->copy.direction, job->layer,
+      std::span<const Copy::Pair>(job->copy.blocks).subspan(job->block, lane->slice_blocks), first};
 }
 
 void LinkQueue::Moved(const LinkSlice& slice, const absl::Status& status, absl::Time now) {
@@ -115,8 +113,9 @@ std::optional<LinkArrival> LinkQueue::Advance(Lane& lane, absl::Time now) {
   LinkArrival arrival{job.copy.id, job.copy.direction, job.layer, std::nullopt};
   if (ended) {
     const auto blocks = static_cast<int64_t>(job.copy.blocks.size());
-    arrival.result = CopyResult{job.copy.id, job.status,
-                                Bytes(blocks * layers_ * bytes_per_layer_.value()), job.started, now};
+    arrival.result =
+        CopyResult{job.copy.id, job.status, Bytes(blocks * layers_ * bytes_per_layer_.value()),
+                   job.started, now};
     auto& queue = lane.queues[static_cast<size_t>(job.copy.copy_class)];
     SLUICE_CHECK(queue.front().get() == &job);
     queue.pop_front();

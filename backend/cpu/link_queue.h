@@ -3,8 +3,9 @@
 //
 // Copies are cut into slices of one layer of a few blocks, layer by layer over all blocks. Each
 // direction moves one slice at a time; the next one comes from the highest class that has work
-// (demand, prefetch, write-back), first come first served within it, so that a demand load waits for
-// one slice at most. With a bandwidth set, a slice arrives no earlier than its bytes take at that rate.
+// (demand, prefetch, write-back), first come first served within it, so that a demand load waits
+// for one slice at most. With a bandwidth set, a slice arrives no earlier than its bytes take at
+// that rate.
 //
 // Life of a slice: Start() -> the caller moves the bytes -> Moved() -> Arrive() once it is due.
 #pragma once
@@ -37,7 +38,7 @@ struct LinkSlice {
 struct LinkArrival {
   CopyId id;
   LinkDirection direction;
-  int layers;  // complete so far
+  int layers;                        // complete so far
   std::optional<CopyResult> result;  // set when the copy has ended
 };
 
@@ -69,11 +70,11 @@ class LinkQueue {
   };
   struct Lane {
     std::array<std::deque<std::unique_ptr<Job>>, kClasses> queues;
-    Job* moving = nullptr;       // whose slice is on its way
+    Job* moving = nullptr;  // whose slice is on its way
     size_t slice_blocks = 0;
-    bool moved = false;          // its bytes are in place
-    bool idle = true;            // had nothing to do since the last slice
-    absl::Time arrives;          // of the slice on its way
+    bool moved = false;                           // its bytes are in place
+    bool idle = true;                             // had nothing to do since the last slice
+    absl::Time arrives;                           // of the slice on its way
     absl::Time free_from = absl::InfinitePast();  // end of the previous slice on the paced line
   };
 

@@ -73,8 +73,8 @@ absl::StatusOr<SampledToken> Sampler::Sample(std::span<float> logits, const Samp
                       ? FirstOf(logits, maximum)
                       : Draw(logits, maximum, params, UniformDraw(params.seed, input.output_index));
   if (report) {
-    sampled.logprob =
-        static_cast<float>(static_cast<double>(raw_[static_cast<size_t>(sampled.token)]) - log_sum_);
+    sampled.logprob = static_cast<float>(
+        static_cast<double>(raw_[static_cast<size_t>(sampled.token)]) - log_sum_);
     sampled.top = top_;
   }
   return sampled;
@@ -137,8 +137,8 @@ TokenId Sampler::Draw(std::span<const float> logits, float maximum, const Sampli
                       double uniform) {
   weights_.resize(logits.size());
   const float scale = std::min(1.0F / params.temperature, std::numeric_limits<float>::max());
-  const double mass = ExpSum(logits.data(), static_cast<int64_t>(logits.size()), maximum, scale,
-                             weights_.data());
+  const double mass =
+      ExpSum(logits.data(), static_cast<int64_t>(logits.size()), maximum, scale, weights_.data());
   const bool cut = (params.top_k > 0 && static_cast<size_t>(params.top_k) < logits.size()) ||
                    params.top_p < 1.0F || params.min_p > 0.0F;
   if (cut) return DrawFromTop(logits, mass, params, uniform);
@@ -153,7 +153,8 @@ TokenId Sampler::Draw(std::span<const float> logits, float maximum, const Sampli
   return last;
 }
 
-// Draws among the likeliest tokens that top_k, top_p and min_p leave. `mass` is the sum of weights_.
+// Draws among the likeliest tokens that top_k, top_p and min_p leave. `mass` is the sum of
+// weights_.
 TokenId Sampler::DrawFromTop(std::span<const float> logits, double mass,
                              const SamplingParams& params, double uniform) {
   const size_t vocab = logits.size();

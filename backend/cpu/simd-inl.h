@@ -61,8 +61,8 @@ HWY_INLINE hn::Vec<DH> RoundToBF16(VF v) {
   const VU odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
   const VU rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd));
   const VU quiet = hn::Set(du, 0x7fc0);
-  const VU out = hn::IfThenElse(hn::MaskFromVec(hn::BitCast(du, hn::VecFromMask(DF(), hn::IsNaN(v)))),
-                                quiet, rounded);
+  const VU out = hn::IfThenElse(
+      hn::MaskFromVec(hn::BitCast(du, hn::VecFromMask(DF(), hn::IsNaN(v)))), quiet, rounded);
   return hn::DemoteTo(DH(), hn::BitCast(DI(), out));
 }
 
@@ -79,7 +79,8 @@ HWY_INLINE void StoreElements(const float* HWY_RESTRICT in, int64_t n, Element e
     return;
   }
   auto* narrow = static_cast<uint16_t*>(out) + at;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(RoundToBF16(hn::LoadU(d, in + i)), DH(), narrow + i);
+  for (; i + lanes <= n; i += lanes)
+    hn::StoreU(RoundToBF16(hn::LoadU(d, in + i)), DH(), narrow + i);
   for (; i < n; ++i) narrow[i] = FloatToBF16(in[i]);
 }
 

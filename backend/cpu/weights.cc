@@ -153,10 +153,10 @@ absl::StatusOr<CpuWeights> PackWeights(const ModelConfig& config, const Checkpoi
   }
   weights.final_norm = ReadVector(&checkpoint.final_norm());
   const TensorView& head = checkpoint.lm_head();
-  SLUICE_ASSIGN_OR_RETURN(
-      weights.lm_head,
-      gemm.Pack(head.shape[0], head.shape[1], element,
-                [&](int64_t row, std::span<float> out) { ReadMatrixRow(head, row, out); }));
+  SLUICE_ASSIGN_OR_RETURN(weights.lm_head, gemm.Pack(head.shape[0], head.shape[1], element,
+                                                     [&](int64_t row, std::span<float> out) {
+                                                       ReadMatrixRow(head, row, out);
+                                                     }));
   weights.packed_bytes += weights.lm_head.bytes();
   return weights;
 }

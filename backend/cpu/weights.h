@@ -17,7 +17,7 @@ struct CpuLayer {
   std::vector<float> input_norm;  // [hidden]
   PackedMatrix qkv;               // q, k, v one below the other
   std::vector<float> qkv_bias;
-  std::vector<float> q_norm;      // [head_dim]
+  std::vector<float> q_norm;  // [head_dim]
   std::vector<float> k_norm;
   PackedMatrix o;
   std::vector<float> o_bias;

@@ -100,7 +100,7 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
   flags.Group("Load");
   flags.Integer("concurrency", &o.concurrency, 1, kMaxThreads, "N",
                 "closed loop: this many clients, each sends when its last request has ended")
-      .default_text = absl::StrCat(kDefaultConcurrency);
+      .Default(absl::StrCat(kDefaultConcurrency));
   flags.Number("rate", &o.rate, 1e-3, 1e6, "QPS",
                "open loop: requests arrive at this many per second (Poisson), whatever the server "
                "does");
@@ -109,7 +109,7 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
                 "open loop: most requests under way; later ones start late, and that is reported");
   flags.Integer("num-requests", &o.num_requests, 1, int64_t{1} << 40, "N",
                 "how many requests; unlimited if only --duration is given")
-      .default_text = absl::StrCat(kDefaultRequests);
+      .Default(absl::StrCat(kDefaultRequests));
   flags.Number("duration", &o.duration_s, 0.001, 1e6, "SECONDS", "start no request after this");
   flags.Integer("warmup", &o.warmup, 0, int64_t{1} << 40, "N",
                 "requests sent first and not measured");

@@ -129,10 +129,9 @@ absl::StatusOr<ReadyLine> ParseReadyLine(const std::string& line) {
 
 void DemoCommand::DefineFlags(FlagSet& flags) {
   flags.Group("Demo");
-  flags.String("model", &options_.model, "DIR", "model to serve").default_text =
-      "deploy/demo/model";
+  flags.String("model", &options_.model, "DIR", "model to serve").Default("deploy/demo/model");
   flags.String("docs", &options_.docs, "DIR", "directory of long .txt documents to ask about")
-      .default_text = "deploy/demo/prompts";
+      .Default("deploy/demo/prompts");
   flags.Number("link-gbps", &options_.link_gbps, 0, 10000, "GB/S",
                "emulated link between device and host pool, in 10^9 bytes/s per direction; 0 = as "
                "fast as memory");

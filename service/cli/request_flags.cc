@@ -13,22 +13,22 @@ void ConnectionFlags::Define(FlagSet& flags) {
 
 void SamplingFlags::Define(FlagSet& flags) {
   flags.Group("Sampling (unset: the model's generation_config, else the value shown)");
-  flags.Number("temperature", &temperature, 0, 100, "X", "0 = greedy").default_text = "1";
+  flags.Number("temperature", &temperature, 0, 100, "X", "0 = greedy").Default("1");
   flags.Number("top-p", &top_p, 0, 1, "P", "keep the likeliest tokens up to this mass; 1 = all")
-      .default_text = "1";
+      .Default("1");
   flags.Integer("top-k", &top_k, 0, std::numeric_limits<int32_t>::max(), "K",
                 "keep the K likeliest tokens; 0 = all")
-      .default_text = "0";
+      .Default("0");
   flags.Number("min-p", &min_p, 0, 1, "P",
                "drop tokens less likely than this share of the likeliest; 0 = off")
-      .default_text = "0";
+      .Default("0");
   flags.Number("repetition-penalty", &repetition_penalty, 0, 10, "X",
                "over prompt and output; 1 = off")
-      .default_text = "1";
+      .Default("1");
   flags.Number("presence-penalty", &presence_penalty, -2, 2, "X", "over the output; 0 = off")
-      .default_text = "0";
+      .Default("0");
   flags.Number("frequency-penalty", &frequency_penalty, -2, 2, "X", "over the output; 0 = off")
-      .default_text = "0";
+      .Default("0");
   flags.Unsigned("seed", &seed, "same seed, same tokens (default: drawn by the server)");
 }
 
@@ -45,7 +45,7 @@ void SamplingFlags::Fill(v1::Sampling* s) const {
 
 void SchedulingFlags::Define(FlagSet& flags) {
   flags.Group("Scheduling");
-  flags.String("tenant", &tenant, "NAME", "who the request is for").default_text = "default";
+  flags.String("tenant", &tenant, "NAME", "who the request is for").Default("default");
   flags.Integer("priority", &priority, -100, 100, "N",
                 "higher runs first and may preempt lower ones");
   flags.Integer("ttft-deadline-ms", &ttft_deadline_ms, 0, std::numeric_limits<uint32_t>::max(), "MS",

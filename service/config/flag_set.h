@@ -37,6 +37,9 @@ struct Flag {
   std::function<absl::Status(const std::vector<std::string>&)> set;
   // The current value as text, for logs.
   std::function<std::string()> show;
+
+  // Shows `text` as the default.
+  void Default(std::string text) { default_text = std::move(text); }
 };
 
 // Values for one flag, from one source.

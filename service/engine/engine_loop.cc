@@ -153,6 +153,8 @@ void EngineLoop::StartCopies(const StepPlan& plan) {
 void EngineLoop::RunStep(const StepPlan& plan) {
   const StepResult result = backend_.Run(plan);
   metrics_.OnStep(plan, result);
+  // Loads that ended during the step first: what was computed from them can then be shared at once.
+  ApplyFinishedCopies();
   scheduler_.CommitStep(result, clock_());
 }
 

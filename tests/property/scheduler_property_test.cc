@@ -7,7 +7,7 @@
 namespace sluice::testing {
 namespace {
 
-constexpr uint64_t kSeedsPerCase = 1000;
+constexpr uint64_t kSeedsPerCase = 500;
 
 class SchedulerPropertyTest : public ::testing::TestWithParam<uint64_t> {};
 

@@ -167,89 +167,6 @@ void SchedulerWorld::Plan() {
   AfterCall();
 }
 
-void SchedulerWorld::CheckNotIdle(const StepPlan& plan) {
-  if (!plan.sequences.empty()) return;
-  const SchedulerStats stats = scheduler_.stats();
-  if (stats.running > stats.loading) Fail("an idle step although a request could run");
-  // After a failed part of a step, a sequence waits for the loads it joined.
-  if (stats.running > 0 && options_.sequence_failures == 0 &&
-      std::none_of(copies_.begin(), copies_.end(), [](const auto& c) { return c.fails; })) {
-    Fail("an idle step although a request could join its load");
-  }
-  if (stats.waiting + stats.running > 0 && copies_.empty()) {
-    Fail("an idle step although nothing holds the waiting back");
-  }
-  if (stats.running == 0 && stats.waiting > 0 && stats.device.in_transit == Blocks(0)) {
-    Fail("nothing runs and nothing moves, but the head waits");
-  }
-}
-
-void SchedulerWorld::CheckWork(const SequenceWork& work) {
-  const auto it = requests_.find(work.request);
-  if (it == requests_.end() || it->second.ended) return Fail("the step runs a request that ended");
-  const Request& request = it->second;
-  const size_t end = (work.first + work.count).size();
-  if (work.count <= Tokens(0)) return Fail("empty work");
-  if (work.tokens.size() < end || work.blocks.size() * width_ < end) {
-    return Fail("too few tokens or blocks for the work");
-  }
-  if (!std::equal(work.tokens.begin(), work.tokens.end(), request.tokens.begin(),
-                  request.tokens.end())) {
-    return Fail("the step has other tokens than the request");
-  }
-  if (work.sample != (end == request.tokens.size()) || work.sample != (work.sampling != nullptr)) {
-    return Fail("a draw is missing or too early");
-  }
-  const int64_t outputs = static_cast<int64_t>(request.tokens.size() - request.prompt);
-  if (work.output_index != outputs || work.prompt.size() != request.prompt) {
-    return Fail("wrong output index or prompt length");
-  }
-  std::set<BlockId> distinct(work.blocks.begin(), work.blocks.end());
-  if (distinct.size() != work.blocks.size()) return Fail("a block is twice in a sequence");
-  CheckReads(request, work);
-  Note(static_cast<uint64_t>(work.request.value()));
-  Note(static_cast<uint64_t>(work.first.value() * 1000 + work.count.value()));
-  for (const BlockId block : work.blocks) Note(static_cast<uint64_t>(block.value()));
-}
-
-void SchedulerWorld::CheckReads(const Request& request, const SequenceWork& work) {
-  for (size_t p = 0; p < work.first.size(); ++p) {
-    const BlockId block = work.blocks[p / width_];
-    uint64_t content = device_[block.index()][p % width_];
-    for (const CopyUnderWay& c : copies_) {
-      if (c.copy.direction != LinkDirection::kHostToDevice) continue;
-      for (size_t i = 0; i < c.copy.blocks.size(); ++i) {
-        if (c.copy.blocks[i].target != block) continue;
-        if (std::find(work.loads.begin(), work.loads.end(), c.copy.id) == work.loads.end()) {
-          return Fail("a step reads a block being loaded without listing the load");
-        }
-        content = c.sources[i][p % width_];
-      }
-    }
-    if (content != request.content[p]) {
-      return Fail(absl::StrCat("request ", work.request.value(), " reads foreign KV at token ", p,
-                               ", device block ", block.value()));
-    }
-  }
-}
-
-void SchedulerWorld::CheckWrites(const SequenceWork& work) {
-  const size_t first_block = work.first.size() / width_;
-  const size_t end_block = ((work.first + work.count).size() + width_ - 1) / width_;
-  for (size_t i = first_block; i < end_block; ++i) {
-    const BlockId block = work.blocks[i];
-    for (const CopyUnderWay& c : copies_) {
-      const bool load = c.copy.direction == LinkDirection::kHostToDevice;
-      for (const Copy::Pair& pair : c.copy.blocks) {
-        if ((load ? pair.target : pair.source) == block) {
-          return Fail(absl::StrCat("a step writes device block ", block.value(), " during copy ",
-                                   c.copy.id.value()));
-        }
-      }
-    }
-  }
-}
-
 // What a step leaves in the blocks: the right content if `good`, else garbage.
 void SchedulerWorld::WriteBack(const SequenceWork& work, bool good) {
   const Request& request = requests_.at(work.request);
@@ -354,77 +271,6 @@ void SchedulerWorld::FinishCopy(size_t which) {
   AfterCall();
 }
 
-// ---- After every call ------------------------------------------------------------------------
-
-void SchedulerWorld::AfterCall() {
-  if (!failure_.empty()) return;
-  for (const Event& event : scheduler_.TakeEvents()) HearEvent(event);
-  if (const absl::Status status = scheduler_.CheckInvariants(); !status.ok()) {
-    Fail(std::string(status.message()));
-  }
-  const SchedulerStats stats = scheduler_.stats();
-  for (const TierStats& tier : {stats.device, stats.host}) {
-    if (tier.free + tier.referenced + tier.cached + tier.in_transit != tier.capacity) {
-      Fail("tier counts do not sum to the capacity");
-    }
-  }
-  if (stats.device.free + stats.device.cached < stats.reserved) Fail("over-reserved");
-  if (stats.waiting > options_.scheduler.queue_limit + options_.scheduler.max_running) {
-    Fail("the queue is longer than its limit allows");
-  }
-}
-
-void SchedulerWorld::HearEvent(const Event& event) {
-  const auto it = requests_.find(event.request);
-  if (it == requests_.end()) return Fail("an event for an unknown request");
-  Request& request = it->second;
-  if (request.ended) return Fail("an event after the end");
-  if (!event.token.has_value() && !event.finish.has_value()) return Fail("an empty event");
-  Note(static_cast<uint64_t>(event.request.value()) * 64);
-  if (event.token.has_value()) {
-    if (event.token->token != Draw(request, request.tokens_heard)) {
-      return Fail("a token is missing, doubled or out of order");
-    }
-    ++request.tokens_heard;
-    Append(&request, event.token->token);
-    Note(static_cast<uint64_t>(event.token->token) + 8);
-  }
-  if (event.finish.has_value()) {
-    request.ended = true;
-    Note(static_cast<uint64_t>(event.finish->reason) + 16);
-    CheckFinish(event, request);
-  }
-}
-
-void SchedulerWorld::CheckFinish(const Event& event, const Request& request) {
-  const Event::Finish& finish = *event.finish;
-  const RequestStats& stats = finish.stats;
-  const bool ok = finish.reason == FinishReason::kStop || finish.reason == FinishReason::kLength;
-  if (finish.status.ok() != ok) return Fail("the status does not go with the reason");
-  if (stats.output.value() != request.tokens_heard) return Fail("outputs are miscounted");
-  if (finish.reason == FinishReason::kLength && request.tokens_heard != request.max_new) {
-    return Fail("ended for length too early");
-  }
-  const TokenId last = request.tokens.back();
-  const bool stop = std::count(request.stop_ids.begin(), request.stop_ids.end(), last) > 0;
-  if (finish.reason == FinishReason::kStop && !(event.token.has_value() && stop)) {
-    return Fail("ended for a stop token that was not drawn");
-  }
-  if (finish.reason == FinishReason::kCancelled && !request.cancelled) {
-    return Fail("cancelled by nobody");
-  }
-  if (finish.reason == FinishReason::kDeadline && stats.admitted != absl::InfiniteFuture()) {
-    return Fail("deadline passed after admission");
-  }
-  const bool failing =
-      options_.sequence_failures + options_.step_failures > 0;  // load failures end nobody
-  if (finish.reason == FinishReason::kError && !failing) return Fail("an error out of nowhere");
-  if (stats.admitted == absl::InfiniteFuture()) return;
-  Tokens sum = stats.computed;
-  for (const Tokens& cached : stats.cached) sum += cached;
-  if (sum != stats.prompt) Fail("sources of the prompt do not sum to it");
-}
-
 // ---- The end ---------------------------------------------------------------------------------
 
 void SchedulerWorld::Drain() {
@@ -444,24 +290,6 @@ void SchedulerWorld::Drain() {
     }
   }
   Fail("does not drain");
-}
-
-void SchedulerWorld::CheckDrained() {
-  const SchedulerStats stats = scheduler_.stats();
-  for (const TierStats& tier : {stats.device, stats.host}) {
-    if (tier.referenced != Blocks(0) || tier.in_transit != Blocks(0)) {
-      Fail("blocks are still in use after the last request");
-    }
-  }
-  if (stats.reserved != Blocks(0) || stats.waiting != 0 || stats.running != 0) {
-    Fail("something is left after the last request");
-  }
-  int64_t finished = 0;
-  for (const int64_t n : stats.finished) finished += n;
-  if (finished != static_cast<int64_t>(requests_.size())) Fail("ends are miscounted");
-  for (const auto& [id, request] : requests_) {
-    if (!request.ended) Fail(absl::StrCat("request ", id.value(), " never ended"));
-  }
 }
 
 }  // namespace sluice::testing

@@ -5,13 +5,15 @@
 Training runs in phases, each with a window length and a number of steps; every
 step sees about TOKENS_PER_STEP tokens.  The weights are exported after every
 evaluation, so OUT_DIR always holds the latest; with --checkpoint, a run that was
-stopped goes on where it was.  Same corpus, arguments and machine: same weights.
+stopped (by SIGTERM after a whole step, or at its last evaluation) goes on where it
+was, also under a changed schedule.  Same corpus, arguments and machine: same weights.
 """
 
 import argparse
 import json
 import math
 import pathlib
+import signal
 import time
 
 import numpy as np
@@ -104,7 +106,12 @@ class Run:
         self.lengths = schedule(zip(args.lengths, args.steps))
         self.step = self.tokens = 0
         self.seconds = 0.0
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
         self._resume()
+
+    def _stop(self, *_):
+        self.stopping = True
 
     def _tokenizer(self, documents):
         """Reuses the exported tokenizer, so that a second run keeps the token ids."""
@@ -140,7 +147,7 @@ class Run:
     def loop(self):
         """Trains to the end of the schedule."""
         losses = []
-        while self.step < len(self.lengths):
+        while self.step < len(self.lengths) and not self.stopping:
             began = time.monotonic()
             length = self.lengths[self.step]
             batch = torch.from_numpy(self.windows.batch(self._rows(length), length))
@@ -153,6 +160,7 @@ class Run:
                       f"{self.tokens / self.seconds:.0f} tokens/s {self.seconds:.0f} s", flush=True)
             if self.step % self.args.evaluate_every == 0 or self.step == len(self.lengths):
                 self._checkpoint()
+        self._save()
 
     def _checkpoint(self):
         self._save()

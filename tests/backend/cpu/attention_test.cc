@@ -54,8 +54,8 @@ class Scene {
     fill(value_, p.context * p.kv_heads * p.head_dim, 1.0F);
     fill(query_, p.context * heads() * p.head_dim, 2.0F);
     for (int64_t t = 0; t < p.context; ++t) {
-      std::byte* page = pool_.data() +
-                        blocks_[static_cast<size_t>(t / p.page_tokens)].value() * layout_.page_bytes();
+      std::byte* page = pool_.data() + blocks_[static_cast<size_t>(t / p.page_tokens)].value() *
+                                           layout_.page_bytes();
       for (int64_t h = 0; h < p.kv_heads; ++h) {
         const int64_t at = (t * p.kv_heads + h) * p.head_dim;
         WriteToken(layout_, key_.data() + at, value_.data() + at, page + h * layout_.head_bytes(),
@@ -67,8 +67,8 @@ class Scene {
   int64_t heads() const { return p_.kv_heads * p_.group; }
   int64_t width() const { return heads() * p_.head_dim; }
 
-  // Output of the last `queries` tokens, [token][head][dim], computed in tiles of `tile_rows` rows and
-  // chunks of `chunk` tokens.
+  // Output of the last `queries` tokens, [token][head][dim], computed in tiles of `tile_rows` rows
+  // and chunks of `chunk` tokens.
   std::vector<float> Attend(int64_t tile_rows, int64_t chunk) const {
     AttentionScratch scratch(layout_);
     std::vector<float> wide(static_cast<size_t>(p_.queries * width()));
@@ -110,7 +110,8 @@ class Scene {
         for (int64_t j = 0; j <= t; ++j) {
           double dot = 0;
           for (int64_t d = 0; d < p_.head_dim; ++d) {
-            dot += static_cast<double>(query_[static_cast<size_t>((t * heads() + h) * p_.head_dim + d)]) *
+            dot += static_cast<double>(
+                       query_[static_cast<size_t>((t * heads() + h) * p_.head_dim + d)]) *
                    rounded(key_[KvIndex(j, h, d)]);
           }
           weights.push_back(std::exp(dot / std::sqrt(static_cast<double>(p_.head_dim))));
@@ -193,8 +194,8 @@ TEST(AttentionTest, TilesAndChunksDoNotChangeABit) {
         SCOPED_TRACE(Name(p));
         const Scene scene(p);
         const std::vector<float> want = scene.Attend(1, 1);
-        for (const auto& [rows, chunk] : {std::pair<int64_t, int64_t>{32, 101}, {32, 1}, {7, 101},
-                                          {5, 13}, {31, 64}, {2, 3}}) {
+        for (const auto& [rows, chunk] :
+             {std::pair<int64_t, int64_t>{32, 101}, {32, 1}, {7, 101}, {5, 13}, {31, 64}, {2, 3}}) {
           ASSERT_EQ(scene.Attend(rows, chunk), want) << rows << " rows, chunks of " << chunk;
         }
       }

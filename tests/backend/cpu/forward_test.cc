@@ -43,25 +43,39 @@ std::vector<Case> Cases() {
   cases.push_back({"LlamaTied", {.tied = true}, 48, 53});
   cases.push_back({"LlamaAllBiases", {.attention_bias = true, .mlp_bias = true}, 32, 41});
   cases.push_back({"LlamaOddIntermediate", {.intermediate = 71, .vocab = 131}, 16, 17});
-  cases.push_back({"LlamaWide", {.hidden = 192, .intermediate = 1100, .heads = 3, .kv_heads = 1,
-                                 .vocab = 1201}, 256, 67});
+  cases.push_back({"LlamaWide",
+                   {.hidden = 192, .intermediate = 1100, .heads = 3, .kv_heads = 1, .vocab = 1201},
+                   256,
+                   67});
   cases.push_back({"LlamaLinearRope", {.rope = Rope(RopeKind::kLinear)}, 16, 61});
   cases.push_back({"Llama3Rope", {.rope = Rope(RopeKind::kLlama3)}, 16, 61});
-  cases.push_back({"Mistral", {.architecture = "MistralForCausalLM", .heads = 8, .kv_heads = 1,
-                               .head_dim = 8}, 32, 31});
-  cases.push_back({"MistralYarn", {.architecture = "MistralForCausalLM",
-                                   .rope = Rope(RopeKind::kYarn)}, 16, 43});
-  cases.push_back({"Qwen2", {.architecture = "Qwen2ForCausalLM", .heads = 4, .kv_heads = 4,
-                             .tied = true}, 16, 29});
-  cases.push_back({"Qwen3", {.architecture = "Qwen3ForCausalLM", .heads = 6, .kv_heads = 3,
-                             .head_dim = 24}, 48, 59});
+  cases.push_back({"Mistral",
+                   {.architecture = "MistralForCausalLM", .heads = 8, .kv_heads = 1, .head_dim = 8},
+                   32,
+                   31});
+  cases.push_back({"MistralYarn",
+                   {.architecture = "MistralForCausalLM", .rope = Rope(RopeKind::kYarn)},
+                   16,
+                   43});
+  cases.push_back({"Qwen2",
+                   {.architecture = "Qwen2ForCausalLM", .heads = 4, .kv_heads = 4, .tied = true},
+                   16,
+                   29});
+  cases.push_back({"Qwen3",
+                   {.architecture = "Qwen3ForCausalLM", .heads = 6, .kv_heads = 3, .head_dim = 24},
+                   48,
+                   59});
   for (const int dim : {2, 8, 16, 18, 40, 64, 80, 96, 128, 256}) {
     cases.push_back({absl::StrCat("HeadDim", dim),
-                     {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = dim}, 32, 47});
+                     {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = dim},
+                     32,
+                     47});
   }
   for (int group = 1; group <= 8; ++group) {
     cases.push_back({absl::StrCat("Group", group),
-                     {.heads = group * 2, .kv_heads = 2, .head_dim = 16}, 16, 23});
+                     {.heads = group * 2, .kv_heads = 2, .head_dim = 16},
+                     16,
+                     23});
   }
   return cases;
 }
@@ -79,7 +93,8 @@ TEST_P(ForwardTest, LogitsOfEveryPositionMatchTheReferenceInF32) {
                          {.element = Element::kF32, .page_tokens = c.page_tokens});
   const std::vector<BlockId> blocks = forward.TakeBlocks(c.tokens);
   for (int i = 0; i < c.tokens; ++i) {
-    const auto logits = forward.Run({{std::span(tokens).subspan(static_cast<size_t>(i), 1), i, blocks}});
+    const auto logits =
+        forward.Run({{std::span(tokens).subspan(static_cast<size_t>(i), 1), i, blocks}});
     ASSERT_LT(RelativeError(logits[0], want[static_cast<size_t>(i)]), 1e-3) << "position " << i;
   }
 }
@@ -156,7 +171,8 @@ TEST_P(ForwardInvarianceTest, ChunksBatchesThreadsAndBlocksDoNotChangeABit) {
       };
       if (random() % 2 == 0) add_other();
       const size_t mine = batch.size();
-      batch.push_back({std::span(tokens).subspan(first, count), static_cast<int64_t>(first), blocks});
+      batch.push_back(
+          {std::span(tokens).subspan(first, count), static_cast<int64_t>(first), blocks});
       if (mine == 0) add_other();
       got = chunked.Run(batch)[mine];
       first += count;

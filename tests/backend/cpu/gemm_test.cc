@@ -101,8 +101,15 @@ TEST_P(GemmTest, MatchesADoubleLoopForOddShapes) {
   struct Shape {
     int64_t rows, inputs, outputs;
   };
-  for (const Shape& s : {Shape{1, 2, 1}, {1, 8, 3}, {3, 18, 64}, {5, 40, 65}, {16, 33, 127},
-                         {17, 64, 128}, {63, 71, 129}, {64, 96, 200}, {65, 130, 1024},
+  for (const Shape& s : {Shape{1, 2, 1},
+                         {1, 8, 3},
+                         {3, 18, 64},
+                         {5, 40, 65},
+                         {16, 33, 127},
+                         {17, 64, 128},
+                         {63, 71, 129},
+                         {64, 96, 200},
+                         {65, 130, 1024},
                          {130, 257, 1031}}) {
     SCOPED_TRACE(absl::StrCat(s.rows, "x", s.inputs, "x", s.outputs));
     const Matrix x(s.rows, s.inputs, GetParam(), 1);
@@ -126,20 +133,24 @@ TEST_P(GemmTest, ARowIsTheSameBitForBitWhateverItsBatch) {
   Gemm gemm(pool);
   const ThreadPool::CallerScope scope(pool);
   constexpr int64_t kRows = 200;
-  for (const auto& [inputs, outputs] :
-       {std::pair<int64_t, int64_t>{64, 96}, {80, 130}, {2048, 320}, {1024, 1100}, {5632, 128},
-        {257, 65}, {8192, 64}}) {
+  for (const auto& [inputs, outputs] : {std::pair<int64_t, int64_t>{64, 96},
+                                        {80, 130},
+                                        {2048, 320},
+                                        {1024, 1100},
+                                        {5632, 128},
+                                        {257, 65},
+                                        {8192, 64}}) {
     const Matrix x(kRows, inputs, GetParam(), 3);
     const Matrix w(outputs, inputs, GetParam(), 4);
     const PackedMatrix packed = Pack(gemm, w, GetParam());
     const std::vector<float> all = Multiply(gemm, x, 0, kRows, packed).y;
-    for (const int64_t rows : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 49, 63, 64, 65,
-                               100, 128, 150}) {
+    for (const int64_t rows :
+         {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 49, 63, 64, 65, 100, 128, 150}) {
       const int64_t first = rows * 7 % (kRows - rows + 1);
       SCOPED_TRACE(absl::StrCat(inputs, "->", outputs, ", rows ", first, "+", rows));
       const std::vector<float> some = Multiply(gemm, x, first, rows, packed).y;
-      ASSERT_EQ(std::memcmp(some.data(), all.data() + first * outputs,
-                            some.size() * sizeof(float)), 0);
+      ASSERT_EQ(std::memcmp(some.data(), all.data() + first * outputs, some.size() * sizeof(float)),
+                0);
     }
   }
 }

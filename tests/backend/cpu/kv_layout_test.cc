@@ -29,8 +29,7 @@ std::string Name(const KvLayout& l) {
 
 // One page filled token by token, and the K and V that went in: [token][kv_head][dim].
 struct FilledPage {
-  explicit FilledPage(const KvLayout& layout)
-      : page(static_cast<size_t>(layout.page_bytes())) {
+  explicit FilledPage(const KvLayout& layout) : page(static_cast<size_t>(layout.page_bytes())) {
     std::mt19937_64 random(9);
     std::normal_distribution<float> normal;
     const auto count = static_cast<size_t>(layout.page_tokens * layout.kv_heads * layout.head_dim);

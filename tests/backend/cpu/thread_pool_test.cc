@@ -41,8 +41,8 @@ TEST(ThreadPoolTest, WhatTasksWroteIsSeenAfterTheJoin) {
 
 TEST(ThreadPoolTest, AWorkerThatIsDoneHelpsTheOthers) {
   ThreadPool pool(2, false);
-  // Task 0 ends only when every other task has run: without help, those behind it in its own run would
-  // wait for ever.
+  // Task 0 ends only when every other task has run: without help, those behind it in its own run
+  // would wait for ever.
   std::atomic<int> others{0};
   pool.ParallelFor(16, [&](int64_t task, int) {
     if (task == 0) {

@@ -84,6 +84,26 @@ TEST(RopeTest, YarnRampsFromKeptToInterpolated) {
   }
 }
 
+// The ramp's end is bounded by head_dim - 1, not by the number of pairs: the last pair may stay
+// short of full interpolation. pair(32) = 2.21 -> 2 and pair(1) = 3.72 -> 4; then max(-2.02, 0) = 0
+// and min(15.97, 7) = 7.
+TEST(RopeTest, YarnRampMayEndBeyondTheLastPair) {
+  RopeConfig rope;
+  rope.kind = RopeKind::kYarn;
+  rope.factor = 4;
+  rope.original_max_position_embeddings = 32768;
+  const std::vector<double> f = RopeInverseFrequencies(rope, 8, 131072);
+  EXPECT_NEAR(f[2] / Plain(10000, 2, 8), 1, 1e-12);
+  EXPECT_NEAR(f[3] / Plain(10000, 3, 8), 0.5 + 0.5 / 4, 1e-12);
+
+  rope.theta = 2;
+  rope.original_max_position_embeddings = 100;
+  const std::vector<double> g = RopeInverseFrequencies(rope, 8, 400);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(g[static_cast<size_t>(i)] / Plain(2, i, 8), 1 - i / 7.0 * 0.75, 1e-12) << i;
+  }
+}
+
 TEST(RopeTest, YarnWithEqualBoundsDoesNotDivideByZero) {
   RopeConfig rope;
   rope.kind = RopeKind::kYarn;

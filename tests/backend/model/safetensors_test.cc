@@ -128,6 +128,8 @@ TEST(SafetensorsTest, MalformedHeadersAreNamed) {
        "data_offsets end at 8, the file has data for 4 bytes"},
       {one(R"("dtype": "F32", "shape": [1], "data_offsets": [4, 8])"), 8,
        "tensor a begins at 4, want 0 (hole)"},
+      {one(R"("dtype": "U8", "shape": [5], "data_offsets": [0, 5])"), 4,
+       "data_offsets end at 5, the file has data for 4 bytes"},
       {one(R"("dtype": "F32", "shape": [1], "data_offsets": [0, 4])"), 7,
        "3 bytes after the last tensor belong to none"},
       {R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},

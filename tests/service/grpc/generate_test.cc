@@ -221,11 +221,20 @@ TEST(GenerateTest, LogprobsComeWithEveryToken) {
 
 TEST(GenerateTest, TokensDrawnDuringAWriteLeaveAsOneMessage) {
   TestServer server;
-  const Answer answer = server.Generate(PlainRequest("x", 2000));
-  ASSERT_TRUE(answer.status.ok());
-  EXPECT_THAT(answer.samples[0].ids, SizeIs(2000));
-  // Steps of a few microseconds outrun any connection.
-  EXPECT_LT(answer.samples[0].outputs, 2000);
+  // Large messages fill the flow-control window while nobody reads, so that a write gets stuck.
+  constexpr int kTokens = 3000;
+  grpc::ClientContext context;
+  v1::GenerateRequest request = PlainRequest("x", kTokens);
+  request.set_logprobs(20);
+  auto reader = server.inference().Generate(&context, request);
+  EXPECT_TRUE(server.WaitForLoad([&](const v1::Load&) { return server.backend().steps() >= kTokens; }));
+  Answer answer;
+  v1::GenerateResponse response;
+  while (reader->Read(&response)) answer.Add(response);
+  ASSERT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(answer.samples[0].ids, SizeIs(kTokens));
+  EXPECT_THAT(answer.samples[0].logprobs, SizeIs(kTokens));
+  EXPECT_LT(answer.samples[0].outputs, kTokens);
 }
 
 TEST(GenerateTest, BadRequestIsInvalidArgumentAndTouchesNothing) {

@@ -187,7 +187,7 @@ TEST_P(BadRequestTest, IsInvalidArgumentAndSaysWhat) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, BadRequestTest, ::testing::ValuesIn(BadRequests()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& bad) { return std::string(bad.param.name); });
 
 TEST(RequestChecksTest, TheTableOfBadRequestsIsLong) { EXPECT_GE(BadRequests().size(), 60U); }
 

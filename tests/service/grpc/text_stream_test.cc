@@ -35,17 +35,17 @@ Cut NaiveCut(const std::string& text, const std::vector<std::string>& stops, boo
   return {text, std::nullopt};
 }
 
-struct Run {
+struct Streamed {
   std::string text;
   std::optional<std::string> stop;
   size_t pushed = 0;                 // tokens until the stop was seen
   std::vector<std::string> pieces;
 };
-Run Stream(const std::vector<TokenId>& ids, const std::vector<std::string>& stops,
+Streamed Stream(const std::vector<TokenId>& ids, const std::vector<std::string>& stops,
            bool include_stop, const std::vector<TokenId>& stop_ids = {}) {
   const FakeTokenizer tokenizer;
   TextStream stream(tokenizer, std::make_shared<const StopMatcher>(stops), stop_ids, include_stop);
-  Run run;
+  Streamed run;
   for (const TokenId id : ids) {
     run.pieces.push_back(stream.Push(id));
     ++run.pushed;
@@ -62,12 +62,12 @@ std::vector<TokenId> Ids(const std::string& text) {
 }
 
 TEST(TextStreamTest, WithoutStopsEveryTokenComesOutAtOnce) {
-  const Run run = Stream(Ids("hi"), {}, false);
+  const Streamed run = Stream(Ids("hi"), {}, false);
   EXPECT_THAT(run.pieces, ::testing::ElementsAre("h", "i", ""));
 }
 
 TEST(TextStreamTest, StopStringThatSpansTokensIsCutOff) {
-  const Run run = Stream(Ids("one\n\nUser: two"), {"\n\nUser:"}, false);
+  const Streamed run = Stream(Ids("one\n\nUser: two"), {"\n\nUser:"}, false);
   EXPECT_EQ(run.text, "one");
   EXPECT_EQ(run.stop, "\n\nUser:");
   EXPECT_EQ(run.pushed, std::string("one\n\nUser:").size());
@@ -75,7 +75,7 @@ TEST(TextStreamTest, StopStringThatSpansTokensIsCutOff) {
 
 TEST(TextStreamTest, StopStringInsideOneTokenCutsTheToken) {
   // "hello" is one token; "ll" is in its middle.
-  const Run run = Stream(Ids("hello"), {"ll"}, false);
+  const Streamed run = Stream(Ids("hello"), {"ll"}, false);
   EXPECT_EQ(run.text, "he");
 }
 
@@ -84,12 +84,12 @@ TEST(TextStreamTest, IncludeStopKeepsTheStopStringAndNothingAfterIt) {
 }
 
 TEST(TextStreamTest, HoldsBackOnlyWhatMayBecomeAStopString) {
-  const Run run = Stream(Ids("xSTOy"), {"STOP"}, false);
+  const Streamed run = Stream(Ids("xSTOy"), {"STOP"}, false);
   EXPECT_THAT(run.pieces, ::testing::ElementsAre("x", "", "", "", "STOy", ""));
 }
 
 TEST(TextStreamTest, HeldBackTextComesOutAtTheEnd) {
-  const Run run = Stream(Ids("xSTO"), {"STOP"}, false);
+  const Streamed run = Stream(Ids("xSTO"), {"STOP"}, false);
   EXPECT_EQ(run.text, "xSTO");
   EXPECT_EQ(run.stop, std::nullopt);
 }
@@ -100,10 +100,10 @@ TEST(TextStreamTest, OverlappingPrefixesAreFound) {
 }
 
 TEST(TextStreamTest, TheStopThatEndsFirstWinsAndOfThoseTheLongest) {
-  const Run inner = Stream(Ids("xabcdx"), {"abcd", "bc"}, false);
+  const Streamed inner = Stream(Ids("xabcdx"), {"abcd", "bc"}, false);
   EXPECT_EQ(inner.stop, "bc");
   EXPECT_EQ(inner.text, "xa");
-  const Run longest = Stream(Ids("xabcx"), {"c", "bc", "abc"}, false);
+  const Streamed longest = Stream(Ids("xabcx"), {"c", "bc", "abc"}, false);
   EXPECT_EQ(longest.stop, "abc");
   EXPECT_EQ(longest.text, "x");
 }
@@ -156,7 +156,7 @@ TEST_P(TextStreamPropertyTest, ConcatenatedPiecesAreTheTextUpToTheFirstStop) {
                                       << ::testing::PrintToString(stops) << " ids "
                                       << ::testing::PrintToString(ids));
     const Cut want = NaiveCut(tokenizer.Decode(ids, true), stops, include_stop);
-    const Run got = Stream(ids, stops, include_stop);
+    const Streamed got = Stream(ids, stops, include_stop);
     ASSERT_EQ(got.text, want.text);
     ASSERT_EQ(got.stop, want.stop);
     for (const std::string& piece : got.pieces) ASSERT_TRUE(IsValidUtf8(piece));
@@ -166,7 +166,7 @@ TEST_P(TextStreamPropertyTest, ConcatenatedPiecesAreTheTextUpToTheFirstStop) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TextStreamPropertyTest, ::testing::Range(0U, 20U),
-                         [](const auto& info) { return "seed" + std::to_string(info.param); });
+                         [](const auto& seed) { return "seed" + std::to_string(seed.param); });
 
 }  // namespace
 }  // namespace sluice

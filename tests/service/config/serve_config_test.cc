@@ -1,0 +1,91 @@
+#include "service/config/serve_config.h"
+
+#include "gtest/gtest.h"
+#include "service/config/memory.h"
+#include "tests/support/status_matchers.h"
+
+namespace sluice {
+namespace {
+
+using ::sluice::testing::IsOk;
+using ::sluice::testing::StatusIs;
+using ::testing::HasSubstr;
+
+constexpr Bytes kMemory = MiB(16 * 1024);
+
+TEST(ServeConfigTest, TheNameIsTheDirectoryUnlessGiven) {
+  ServeConfig config;
+  config.model = "/models/llama/";
+  EXPECT_EQ(config.DisplayName(), "llama");
+  config.model = "deploy/demo/model";
+  EXPECT_EQ(config.DisplayName(), "model");
+  config.model = "../m";
+  EXPECT_EQ(config.DisplayName(), "m");
+  config.model = "..";
+  EXPECT_EQ(config.DisplayName(), "model");
+  config.served_model_name = "mine";
+  EXPECT_EQ(config.DisplayName(), "mine");
+}
+
+TEST(ServeConfigTest, PoolsDefaultToAGibibyteOrAQuarterOfMemory) {
+  const ServeConfig config;
+  EXPECT_EQ(config.DeviceBlocks(MiB(1), kMemory), Blocks(1024));
+  EXPECT_EQ(config.HostBlocks(MiB(1), kMemory), Blocks(1024));
+  EXPECT_EQ(config.DeviceBlocks(MiB(1), MiB(1024)), Blocks(256));
+}
+
+TEST(ServeConfigTest, PoolsFollowBytesAndBlocks) {
+  ServeConfig config;
+  config.device_kv_bytes = MiB(10);
+  config.host_kv_bytes = Bytes(0);
+  EXPECT_EQ(config.DeviceBlocks(MiB(3), kMemory), Blocks(3));
+  EXPECT_EQ(config.HostBlocks(MiB(3), kMemory), Blocks(0));
+  config.device_kv_blocks = Blocks(7);
+  config.host_kv_blocks = Blocks(9);
+  EXPECT_EQ(config.DeviceBlocks(MiB(3), kMemory), Blocks(7));
+  EXPECT_EQ(config.HostBlocks(MiB(3), kMemory), Blocks(9));
+}
+
+TEST(ServeConfigTest, TheDevicePoolIsNeverEmpty) {
+  ServeConfig config;
+  config.device_kv_bytes = Bytes(1);
+  EXPECT_EQ(config.DeviceBlocks(MiB(3), kMemory), Blocks(1));
+}
+
+TEST(ServeConfigTest, MetricsCanBeOffFreeOrFixed) {
+  ServeConfig config;
+  EXPECT_EQ(config.MetricsPort(), 9090);
+  for (const char* off : {"off", "-1"}) {
+    config.metrics_port = off;
+    EXPECT_EQ(config.MetricsPort(), std::nullopt);
+  }
+  config.metrics_port = "0";
+  EXPECT_EQ(config.MetricsPort(), 0);
+}
+
+TEST(ServeConfigTest, ValidateNamesTheField) {
+  ServeConfig config;
+  config.model = "m";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.block_size = Tokens(40);
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          "--block-size: 40 is not a multiple of 16"));
+  config.block_size = Tokens(48);
+  config.metrics_port = "50051";
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--metrics-port: 50051 is also --port")));
+  config.metrics_port = "0";
+  config.port = 0;
+  EXPECT_THAT(config.Validate(), IsOk());
+}
+
+TEST(MemoryTest, AControlGroupLimitCountsIfItIsSmaller) {
+  EXPECT_EQ(ParseCgroupLimit("1048576", kMemory), MiB(1));
+  EXPECT_EQ(ParseCgroupLimit("max", kMemory), kMemory);
+  EXPECT_EQ(ParseCgroupLimit("", kMemory), kMemory);
+  EXPECT_EQ(ParseCgroupLimit("9223372036854771712", kMemory), kMemory);
+  EXPECT_GT(MemoryLimit(), MiB(16));
+}
+
+}  // namespace
+}  // namespace sluice
