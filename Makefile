@@ -42,7 +42,10 @@ test: build ## Build, then run all tests.
 
 .PHONY: bench
 bench: build ## Run the benchmarks; see tests/bench/README.md.
-	@python3 tests/bench/run.py --build build/release $(ARGS)
+	@build/release/tests/bench/scheduler_bench
+	@test -f build/bench/150m/config.json || \
+	  build/release/tests/support/make_random_checkpoint --preset 150m --out build/bench/150m
+	@build/release/tests/bench/cpu_forward_bench --model build/bench/150m $(ARGS)
 
 .PHONY: lint
 lint: packages ## Check format, structure and, for changed sources, clang-tidy (LINT=all: every source).

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 #include "service/cli/bench_command.h"
@@ -75,9 +76,9 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 std::string Description(const Flag& flag) {
-  return absl::StrCat(flag.help, flag.required ? " (required)" : "",
-                      flag.repeatable ? " (may be repeated)" : "",
-                      flag.default_text.empty() ? "" : absl::StrCat(" [default: ", flag.default_text, "]"));
+  return absl::StrCat(
+      flag.help, flag.required ? " (required)" : "", flag.repeatable ? " (may be repeated)" : "",
+      flag.default_text.empty() ? "" : absl::StrCat(" [default: ", flag.default_text, "]"));
 }
 
 // Adds `flag` to the CLI11 app. Values are collected as text; FlagSet checks them.
@@ -85,7 +86,8 @@ CLI::Option* AddOption(CLI::App& app, const Flag& flag) {
   CLI::Option* option = nullptr;
   if (flag.value_name.empty()) {
     const std::string names = absl::StrCat("--", flag.name, ",!--no-", flag.name);
-    option = app.add_flag_function(names, [](int64_t) {}, Description(flag));
+    option = app.add_flag_function(
+        names, [](int64_t) {}, Description(flag));
   } else {
     option = app.add_option(
         absl::StrCat("--", flag.name), [](const CLI::results_t&) { return true; },
@@ -138,23 +140,23 @@ absl::StatusOr<std::vector<std::string>> Canonical(const std::vector<std::string
       continue;
     }
     if (!absl::StartsWith(arg, "--") || arg.size() == 2) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unexpected argument \"", arg, "\"; flags are --name VALUE (see sluice ",
-                       command.name(), " --help)"));
+      return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", arg,
+                                                     "\"; flags are --name VALUE (see sluice ",
+                                                     command.name(), " --help)"));
     }
     const size_t equals = arg.find('=');
     std::string name = KebabCase(arg.substr(2, equals == std::string::npos ? equals : equals - 2));
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag --", name, DidYouMean(name, known, "--"), " (see sluice ",
-                       command.name(), " --help)"));
+      return absl::InvalidArgumentError(absl::StrCat("unknown flag --", name,
+                                                     DidYouMean(name, known, "--"), " (see sluice ",
+                                                     command.name(), " --help)"));
     }
     const Flag* flag = flags.Find(name);
     if (flag != nullptr) name = flag->name;
     const bool boolean = flag != nullptr ? flag->value_name.empty() : name != kConfigFlag;
     if (boolean && equals != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("--", name, ": takes no value; write --", name,
-                                                     " or --no-", name));
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", name, ": takes no value; write --", name, " or --no-", name));
     }
     result.push_back(absl::StrCat("--", name));
     if (boolean) continue;
@@ -178,6 +180,30 @@ absl::Status Resolve(const Command& command, FlagSet& flags, const BoundApp& bou
   }
   SLUICE_RETURN_IF_ERROR(flags.Apply(file, line));
   return command.Validate();
+}
+
+std::string RawHelpText(Command* command) {
+  CLI::App root(
+      "Sluice serves language models over gRPC and keeps KV cache that does not fit on the device "
+      "in\n"
+      "host memory.",
+      "sluice");
+  root.set_help_flag("-h,--help", "show this and exit");
+  root.add_flag_function(
+      "--version", [](int64_t) {}, "show the version and exit");
+  root.formatter(std::make_shared<HelpFormatter>());
+  root.footer(absl::StrCat("sluice COMMAND --help lists the flags of a command.\n", kFooter));
+  FlagSet flags;
+  if (command != nullptr) {
+    CLI::App* sub = root.add_subcommand(command->name(), command->summary());
+    command->DefineFlags(flags);
+    Bind(*sub, *command, flags);
+    return sub->help();
+  }
+  for (const std::unique_ptr<Command>& c : AllCommands()) {
+    root.add_subcommand(c->name(), c->summary());
+  }
+  return root.help();
 }
 
 int UsageError(const absl::Status& status, const CliIo& io) {
@@ -225,25 +251,8 @@ absl::Status ParseCommandLine(Command& command, FlagSet& flags,
 }
 
 std::string HelpText(Command* command) {
-  CLI::App root(
-      "Sluice serves language models over gRPC and keeps the KV cache that does not fit on the "
-      "device in host memory.",
-      "sluice");
-  root.set_help_flag("-h,--help", "show this and exit");
-  root.add_flag_function("--version", [](int64_t) {}, "show the version and exit");
-  root.formatter(std::make_shared<HelpFormatter>());
-  root.footer(absl::StrCat("sluice COMMAND --help lists the flags of a command.\n", kFooter));
-  FlagSet flags;
-  if (command != nullptr) {
-    CLI::App* sub = root.add_subcommand(command->name(), command->summary());
-    command->DefineFlags(flags);
-    Bind(*sub, *command, flags);
-    return sub->help();
-  }
-  for (const std::unique_ptr<Command>& c : AllCommands()) {
-    root.add_subcommand(c->name(), c->summary());
-  }
-  return root.help();
+  // CLI11 sets groups two empty lines apart.
+  return absl::StrReplaceAll(RawHelpText(command), {{"\n\n\n", "\n\n"}});
 }
 
 int RunCli(const std::vector<std::string>& args, const CliIo& io) {
@@ -266,8 +275,8 @@ int RunCli(const std::vector<std::string>& args, const CliIo& io) {
     names.push_back(command->name());
   }
   return UsageError(
-      absl::InvalidArgumentError(absl::StrCat("unknown command \"", first, "\"",
-                                              DidYouMean(first, names, ""), " (see sluice --help)")),
+      absl::InvalidArgumentError(absl::StrCat(
+          "unknown command \"", first, "\"", DidYouMean(first, names, ""), " (see sluice --help)")),
       io);
 }
 

@@ -13,8 +13,8 @@ namespace sluice {
 // Every subcommand, in the order of the help.
 std::vector<std::unique_ptr<Command>> AllCommands();
 
-// Runs one command line (without the program's name) and returns the exit code. Usage errors are one
-// line on io.err and code 2.
+// Runs one command line (without the program's name) and returns the exit code. Usage errors are
+// one line on io.err and code 2.
 int RunCli(const std::vector<std::string>& args, const CliIo& io);
 
 // Parses `args` into the flags of `command` without running it: for RunCli() and tests.

@@ -48,19 +48,17 @@ std::vector<BenchRecord> RunWithProgress(BenchRunner& runner, const BenchLoad& l
                                          const CliIo& io) {
   // Without a number of requests, progress is time.
   const bool counted = load.num_requests > 0;
-  const int64_t total = counted
-                            ? load.num_requests
-                            : static_cast<int64_t>(absl::ToDoubleSeconds(load.duration) + 0.5);
+  const int64_t total = counted ? load.num_requests
+                                : static_cast<int64_t>(absl::ToDoubleSeconds(load.duration) + 0.5);
   ProgressBar bar(io.err, io.err_is_terminal, label, total);
   interrupter.SetHandler([&runner] { runner.Cancel(); });
-  std::vector<BenchRecord> records =
-      runner.Run([&](int64_t done, absl::Duration elapsed) {
-        const double seconds = absl::ToDoubleSeconds(elapsed);
-        const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
-        bar.Update(counted ? done : static_cast<int64_t>(seconds),
-                   absl::StrCat(counted ? "requests  " : absl::StrCat("s  ", done, " requests  "),
-                                Fixed(rate, 1), " requests/s"));
-      });
+  std::vector<BenchRecord> records = runner.Run([&](int64_t done, absl::Duration elapsed) {
+    const double seconds = absl::ToDoubleSeconds(elapsed);
+    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
+    bar.Update(counted ? done : static_cast<int64_t>(seconds),
+               absl::StrCat(counted ? "requests  " : absl::StrCat("s  ", done, " requests  "),
+                            Fixed(rate, 1), " requests/s"));
+  });
   interrupter.SetHandler(nullptr);
   return records;
 }
@@ -98,8 +96,9 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
   BenchOptions& o = options_;
   o.connection.Define(flags);
   flags.Group("Load");
-  flags.Integer("concurrency", &o.concurrency, 1, kMaxThreads, "N",
-                "closed loop: this many clients, each sends when its last request has ended")
+  flags
+      .Integer("concurrency", &o.concurrency, 1, kMaxThreads, "N",
+               "closed loop: this many clients, each sends when its last request has ended")
       .Default(absl::StrCat(kDefaultConcurrency));
   flags.Number("rate", &o.rate, 1e-3, 1e6, "QPS",
                "open loop: requests arrive at this many per second (Poisson), whatever the server "
@@ -107,8 +106,9 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
   flags.Exclusive("concurrency", "rate");
   flags.Integer("max-in-flight", &o.max_in_flight, 1, kMaxThreads, "N",
                 "open loop: most requests under way; later ones start late, and that is reported");
-  flags.Integer("num-requests", &o.num_requests, 1, int64_t{1} << 40, "N",
-                "how many requests; unlimited if only --duration is given")
+  flags
+      .Integer("num-requests", &o.num_requests, 1, int64_t{1} << 40, "N",
+               "how many requests; unlimited if only --duration is given")
       .Default(absl::StrCat(kDefaultRequests));
   flags.Number("duration", &o.duration_s, 0.001, 1e6, "SECONDS", "start no request after this");
   flags.Integer("warmup", &o.warmup, 0, int64_t{1} << 40, "N",
@@ -149,7 +149,7 @@ absl::Status BenchCommand::Report(BenchSummary summary, const v1::ServerInfo& in
   if (options_.json.empty()) return absl::OkStatus();
   const nlohmann::json json = {{"benchmark", "sluice bench"},
                                {"version", Version()},
-                               {"command", absl::StrCat("sluice bench ", flags.ToText())},
+                               {"command", absl::StrCat("sluice bench ", flags.ToCommandLine())},
                                {"date", UtcDate(absl::Now())},
                                {"seed", options_.workload.seed},
                                {"machine", MachineJson()},
@@ -172,10 +172,9 @@ absl::Status BenchCommand::Measure(const FlagSet& flags, Interrupter& interrupte
   if (!options_.prompts_file.empty()) {
     SLUICE_ASSIGN_OR_RETURN(options_.workload.prompts, ReadPromptLines(options_.prompts_file));
   }
-  SLUICE_ASSIGN_OR_RETURN(
-      std::unique_ptr<Client> client,
-      Client::Connect(options_.connection.endpoint,
-                      absl::Seconds(options_.connection.connect_timeout_s)));
+  SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
+                          Client::Connect(options_.connection.endpoint,
+                                          absl::Seconds(options_.connection.connect_timeout_s)));
   SLUICE_ASSIGN_OR_RETURN(const v1::ServerInfo info, client->GetServerInfo());
   SLUICE_ASSIGN_OR_RETURN(const Workload workload, Workload::Create(options_.workload, info));
   const BenchLoad load = options_.Load();
@@ -187,16 +186,15 @@ absl::Status BenchCommand::Measure(const FlagSet& flags, Interrupter& interrupte
     RunWithProgress(runner, warmup, "warm-up", interrupter, io);
   }
   BenchRunner runner(*client, workload, load);
-  const std::vector<BenchRecord> records =
-      RunWithProgress(runner, load, "bench", interrupter, io);
+  const std::vector<BenchRecord> records = RunWithProgress(runner, load, "bench", interrupter, io);
   BenchSummary summary = Summarize(records, runner.elapsed());
   const int64_t failures = summary.failures();
   SLUICE_RETURN_IF_ERROR(Report(std::move(summary), info, flags, io));
   if (failures > 0 && interrupter.signal() == 0) {
     for (const BenchRecord& record : records) {
       if (record.status.ok()) continue;
-      return absl::UnavailableError(absl::StrCat(failures, " requests failed; the first: ",
-                                                 DescribeError(record.status)));
+      return absl::UnavailableError(
+          absl::StrCat(failures, " requests failed; the first: ", DescribeError(record.status)));
     }
   }
   return absl::OkStatus();

@@ -17,10 +17,10 @@ namespace sluice {
 
 struct BenchOptions {
   ConnectionFlags connection;
-  std::optional<int64_t> concurrency;  // closed loop (default 16)
-  std::optional<double> rate;          // open loop
-  int64_t max_in_flight = 256;         // open loop
-  std::optional<int64_t> num_requests; // default 64 unless a duration is given
+  std::optional<int64_t> concurrency;   // closed loop (default 16)
+  std::optional<double> rate;           // open loop
+  int64_t max_in_flight = 256;          // open loop
+  std::optional<int64_t> num_requests;  // default 64 unless a duration is given
   std::optional<double> duration_s;
   int64_t warmup = 0;
   WorkloadOptions workload;

@@ -21,9 +21,8 @@ std::vector<std::string> LatencyRow(const char* name, Samples& s) {
 }
 
 nlohmann::json LatencyJson(Samples& s) {
-  return {{"count", s.count()},          {"mean", s.mean()},
-          {"p50", s.Percentile(50)},     {"p90", s.Percentile(90)},
-          {"p99", s.Percentile(99)},     {"max", s.max()}};
+  return {{"count", s.count()},      {"mean", s.mean()},        {"p50", s.Percentile(50)},
+          {"p90", s.Percentile(90)}, {"p99", s.Percentile(99)}, {"max", s.max()}};
 }
 
 void AddFinished(const BenchRecord& r, BenchSummary& s) {
@@ -104,9 +103,9 @@ std::string RenderSummary(BenchSummary& s, double link_bytes_per_second) {
   totals.AddRow({"requests/s", Fixed(s.PerSecond(static_cast<double>(s.ok)), 2)});
   totals.AddRow({"output tokens/s", per_second(s.output_tokens)});
   totals.AddRow({"total tokens/s", per_second(s.prompt_tokens + s.output_tokens)});
-  totals.AddRow({"prompt tokens", absl::StrCat(s.prompt_tokens, ": ", s.cached_device_tokens,
-                                               " device, ", s.cached_host_tokens, " host, ",
-                                               s.computed_tokens, " computed")});
+  totals.AddRow({"prompt tokens",
+                 absl::StrCat(s.prompt_tokens, ": ", s.cached_device_tokens, " device, ",
+                              s.cached_host_tokens, " host, ", s.computed_tokens, " computed")});
   totals.AddRow({"output tokens", absl::StrCat(s.output_tokens)});
   totals.AddRow({"recomputed tokens", absl::StrCat(s.recomputed_tokens)});
   totals.AddRow({"plans", Plans(s)});
@@ -127,31 +126,32 @@ std::string RenderSummary(BenchSummary& s, double link_bytes_per_second) {
 }
 
 nlohmann::json SummaryJson(BenchSummary& s) {
-  return {{"ok", s.ok},
-          {"failed", s.failures()},
-          {"failed_by_code", s.failed},
-          {"plans", s.plans},
-          {"duration_s", absl::ToDoubleSeconds(s.elapsed)},
-          {"requests_per_s", s.PerSecond(static_cast<double>(s.ok))},
-          {"output_tokens_per_s", s.PerSecond(static_cast<double>(s.output_tokens))},
-          {"total_tokens_per_s", s.PerSecond(static_cast<double>(s.prompt_tokens + s.output_tokens))},
-          {"prompt_tokens", s.prompt_tokens},
-          {"output_tokens", s.output_tokens},
-          {"cached_device_tokens", s.cached_device_tokens},
-          {"cached_host_tokens", s.cached_host_tokens},
-          {"cached_other_tokens", s.cached_other_tokens},
-          {"computed_tokens", s.computed_tokens},
-          {"recomputed_tokens", s.recomputed_tokens},
-          {"loaded_bytes", s.loaded_bytes},
-          {"preemptions", s.preemptions},
-          {"load_exposed_s", s.load_exposed_s},
-          {"load_overlapped_s", s.load_overlapped_s},
-          {"link_emulated", s.link_emulated},
-          {"max_late_ms", s.max_late_ms},
-          {"ttft_ms", LatencyJson(s.ttft_ms)},
-          {"itl_ms", LatencyJson(s.itl_ms)},
-          {"tpot_ms", LatencyJson(s.tpot_ms)},
-          {"e2e_ms", LatencyJson(s.e2e_ms)}};
+  return {
+      {"ok", s.ok},
+      {"failed", s.failures()},
+      {"failed_by_code", s.failed},
+      {"plans", s.plans},
+      {"duration_s", absl::ToDoubleSeconds(s.elapsed)},
+      {"requests_per_s", s.PerSecond(static_cast<double>(s.ok))},
+      {"output_tokens_per_s", s.PerSecond(static_cast<double>(s.output_tokens))},
+      {"total_tokens_per_s", s.PerSecond(static_cast<double>(s.prompt_tokens + s.output_tokens))},
+      {"prompt_tokens", s.prompt_tokens},
+      {"output_tokens", s.output_tokens},
+      {"cached_device_tokens", s.cached_device_tokens},
+      {"cached_host_tokens", s.cached_host_tokens},
+      {"cached_other_tokens", s.cached_other_tokens},
+      {"computed_tokens", s.computed_tokens},
+      {"recomputed_tokens", s.recomputed_tokens},
+      {"loaded_bytes", s.loaded_bytes},
+      {"preemptions", s.preemptions},
+      {"load_exposed_s", s.load_exposed_s},
+      {"load_overlapped_s", s.load_overlapped_s},
+      {"link_emulated", s.link_emulated},
+      {"max_late_ms", s.max_late_ms},
+      {"ttft_ms", LatencyJson(s.ttft_ms)},
+      {"itl_ms", LatencyJson(s.itl_ms)},
+      {"tpot_ms", LatencyJson(s.tpot_ms)},
+      {"e2e_ms", LatencyJson(s.e2e_ms)}};
 }
 
 }  // namespace sluice

@@ -19,8 +19,8 @@ BenchRunner::BenchRunner(Client& client, const Workload& workload, const BenchLo
 std::vector<BenchRecord> BenchRunner::Run(
     const std::function<void(int64_t done, absl::Duration elapsed)>& on_progress) {
   began_ = MonotonicNow();
-  const int64_t workers = load_.num_requests > 0 ? std::min(load_.concurrency, load_.num_requests)
-                                                 : load_.concurrency;
+  const int64_t workers =
+      load_.num_requests > 0 ? std::min(load_.concurrency, load_.num_requests) : load_.concurrency;
   live_workers_ = workers;
   std::vector<std::thread> threads;
   for (int64_t i = 0; i < workers; ++i) threads.emplace_back([this] { WorkerMain(); });

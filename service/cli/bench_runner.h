@@ -22,9 +22,9 @@
 namespace sluice {
 
 struct BenchLoad {
-  int64_t concurrency = 16;       // closed loop; in the open loop, most requests under way
-  std::optional<double> rate;     // requests per second: open loop
-  int64_t num_requests = 0;       // 0: until `duration` has passed
+  int64_t concurrency = 16;    // closed loop; in the open loop, most requests under way
+  std::optional<double> rate;  // requests per second: open loop
+  int64_t num_requests = 0;    // 0: until `duration` has passed
   absl::Duration duration = absl::InfiniteDuration();  // no request starts later
   uint64_t seed = 1;
 };
@@ -33,10 +33,10 @@ struct BenchLoad {
 struct BenchRecord {
   int64_t index = 0;
   grpc::Status status;
-  double late_s = 0;    // open loop: started this much after its planned arrival
-  double ttft_s = 0;    // 0 without tokens
+  double late_s = 0;  // open loop: started this much after its planned arrival
+  double ttft_s = 0;  // 0 without tokens
   double e2e_s = 0;
-  double tpot_s = 0;    // mean time per token after the first; 0 with fewer than two
+  double tpot_s = 0;  // mean time per token after the first; 0 with fewer than two
   std::vector<double> token_gaps_s;
   v1::Usage usage;
   v1::Timing timing;
@@ -76,12 +76,12 @@ class BenchRunner {
 
   std::mutex mu_;
   std::condition_variable changed_;
-  PoissonArrivals arrivals_;                          // guarded by mu_
-  int64_t next_ = 0;                                  // guarded by mu_
-  int64_t live_workers_ = 0;                          // guarded by mu_
-  bool cancelled_ = false;                            // guarded by mu_
-  std::unordered_set<grpc::ClientContext*> contexts_; // guarded by mu_
-  std::vector<BenchRecord> records_;                  // guarded by mu_
+  PoissonArrivals arrivals_;                           // guarded by mu_
+  int64_t next_ = 0;                                   // guarded by mu_
+  int64_t live_workers_ = 0;                           // guarded by mu_
+  bool cancelled_ = false;                             // guarded by mu_
+  std::unordered_set<grpc::ClientContext*> contexts_;  // guarded by mu_
+  std::vector<BenchRecord> records_;                   // guarded by mu_
 };
 
 }  // namespace sluice

@@ -16,9 +16,7 @@ uint64_t StreamSeed(uint64_t seed, uint64_t stream) {
   return x ^ (x >> 31U);
 }
 
-double UnitInterval(std::mt19937_64& rng) {
-  return static_cast<double>(rng() >> 11U) * 0x1.0p-53;
-}
+double UnitInterval(std::mt19937_64& rng) { return static_cast<double>(rng() >> 11U) * 0x1.0p-53; }
 
 }  // namespace
 
@@ -26,10 +24,10 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options,
                                           const v1::ServerInfo& info) {
   const int64_t total = options.prompt_tokens + options.output_tokens;
   if (options.prompts.empty() && total > info.max_model_len()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--prompt-tokens ", options.prompt_tokens, " + --output-tokens ", options.output_tokens,
-        " = ", total, " is more than the server's context of ", info.max_model_len(),
-        " tokens; lower one"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--prompt-tokens ", options.prompt_tokens, " + --output-tokens ",
+                     options.output_tokens, " = ", total, " is more than the server's context of ",
+                     info.max_model_len(), " tokens; lower one"));
   }
   std::vector<uint32_t> special(info.eos_token_ids().begin(), info.eos_token_ids().end());
   if (info.has_bos_token_id()) special.push_back(info.bos_token_id());

@@ -16,13 +16,13 @@ namespace sluice {
 
 struct WorkloadOptions {
   uint64_t seed = 1;
-  int64_t prompt_tokens = 256;         // of every prompt, shared prefix included
-  int64_t shared_prefix_tokens = 0;    // less than prompt_tokens
-  int64_t num_prefixes = 1;            // different shared prefixes, used in turn
+  int64_t prompt_tokens = 256;       // of every prompt, shared prefix included
+  int64_t shared_prefix_tokens = 0;  // less than prompt_tokens
+  int64_t num_prefixes = 1;          // different shared prefixes, used in turn
   int64_t output_tokens = 64;
   bool ignore_eos = true;
   double temperature = 0;
-  std::vector<std::string> prompts;    // not empty: these texts, used in turn, instead
+  std::vector<std::string> prompts;  // not empty: these texts, used in turn, instead
 };
 
 class Workload {

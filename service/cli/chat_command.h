@@ -11,15 +11,16 @@
 //   Assistant:
 //
 // with "\nUser:" as stop text. The model's own chat template is not used. Each turn repeats the
-// earlier ones, so its prefix is normally found in the KV cache; the line after each answer shows where it was.
+// earlier ones, so its prefix is normally found in the KV cache; the line after each answer shows
+// where it was.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include "service/cli/client.h"
-#include "service/cli/command.h"
 #include "service/cli/client_call.h"
+#include "service/cli/command.h"
 #include "service/cli/interrupter.h"
 #include "service/cli/request_flags.h"
 

@@ -131,7 +131,8 @@ absl::StatusOr<std::string> ChildProcess::WaitForLine(const std::string& prefix,
   const bool in_time = changed_.wait_for(lock, absl::ToChronoMilliseconds(timeout), done);
   if (found.has_value()) return *found;
   if (in_time) {
-    return absl::UnavailableError(absl::StrCat("it ended early; its last words:\n", ErrorTailLocked()));
+    return absl::UnavailableError(
+        absl::StrCat("it ended early; its last words:\n", ErrorTailLocked()));
   }
   return absl::DeadlineExceededError(absl::StrCat("no answer after ", absl::FormatDuration(timeout),
                                                   "; its last words:\n", ErrorTailLocked()));

@@ -1,7 +1,7 @@
 // ChildProcess: a program run beside this one, with its output read line by line.
 //
-// The child gets a process group of its own, so Ctrl-C on the terminal reaches this process only, and
-// SIGTERM if this process dies.
+// The child gets a process group of its own, so Ctrl-C on the terminal reaches this process only,
+// and SIGTERM if this process dies.
 #pragma once
 
 #include <sys/types.h>
@@ -24,7 +24,8 @@ namespace sluice {
 class ChildProcess {
  public:
   // Starts argv[0], a path, with the arguments argv[1..].
-  // Returns INTERNAL if the process cannot be made. A program that cannot be executed exits with 127.
+  // Returns INTERNAL if the process cannot be made. A program that cannot be executed exits with
+  // 127.
   static absl::StatusOr<std::unique_ptr<ChildProcess>> Start(const std::vector<std::string>& argv);
   // Terminates the child if it still runs, and waits for it.
   ~ChildProcess();

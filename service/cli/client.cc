@@ -21,8 +21,8 @@ absl::Status CheckEndpoint(const std::string& endpoint) {
   int port = 0;
   if (colon == std::string::npos || colon == 0 ||
       !absl::SimpleAtoi(endpoint.substr(colon + 1), &port) || port < 1 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--endpoint: \"", endpoint, "\" is not HOST:PORT with a port in [1, 65535]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--endpoint: \"", endpoint, "\" is not HOST:PORT with a port in [1, 65535]"));
   }
   return absl::OkStatus();
 }
@@ -58,12 +58,13 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& endpo
                                                         absl::Duration patience) {
   const absl::Status shape = CheckEndpoint(endpoint);
   if (!shape.ok()) return shape;
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
-      endpoint, grpc::InsecureChannelCredentials(), ChannelOptions());
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), ChannelOptions());
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + patience))) {
-    return absl::UnavailableError(absl::StrCat(
-        "nothing answers at ", endpoint, " (waited ", absl::FormatDuration(patience),
-        "); start a server with \"sluice serve --model DIR\", or name it with --endpoint HOST:PORT"));
+    return absl::UnavailableError(absl::StrCat("nothing answers at ", endpoint, " (waited ",
+                                               absl::FormatDuration(patience),
+                                               "); start a server with \"sluice serve --model "
+                                               "DIR\", or name it with --endpoint HOST:PORT"));
   }
   return std::unique_ptr<Client>(new Client(endpoint, std::move(channel)));
 }
@@ -81,12 +82,23 @@ absl::StatusOr<v1::Load> Client::GetLoad() {
 }
 
 std::string CodeName(grpc::StatusCode code) {
-  static constexpr std::array<const char*, 17> kNames = {
-      "OK",           "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",
-      "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",    "PERMISSION_DENIED",
-      "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-      "UNIMPLEMENTED", "INTERNAL",      "UNAVAILABLE",       "DATA_LOSS",
-      "UNAUTHENTICATED"};
+  static constexpr std::array<const char*, 17> kNames = {"OK",
+                                                         "CANCELLED",
+                                                         "UNKNOWN",
+                                                         "INVALID_ARGUMENT",
+                                                         "DEADLINE_EXCEEDED",
+                                                         "NOT_FOUND",
+                                                         "ALREADY_EXISTS",
+                                                         "PERMISSION_DENIED",
+                                                         "RESOURCE_EXHAUSTED",
+                                                         "FAILED_PRECONDITION",
+                                                         "ABORTED",
+                                                         "OUT_OF_RANGE",
+                                                         "UNIMPLEMENTED",
+                                                         "INTERNAL",
+                                                         "UNAVAILABLE",
+                                                         "DATA_LOSS",
+                                                         "UNAUTHENTICATED"};
   const int index = static_cast<int>(code);
   if (index < 0 || index >= static_cast<int>(kNames.size())) return absl::StrCat("CODE_", index);
   return kNames[static_cast<size_t>(index)];

@@ -20,7 +20,8 @@ namespace sluice {
 class Client {
  public:
   // Connects to `endpoint` (host:port, no TLS), trying again for up to `patience`.
-  // Returns INVALID_ARGUMENT if `endpoint` has no port, UNAVAILABLE if nothing answers, with what to do.
+  // Returns INVALID_ARGUMENT if `endpoint` has no port, UNAVAILABLE if nothing answers, with what
+  // to do.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& endpoint,
                                                          absl::Duration patience);
 

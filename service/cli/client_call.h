@@ -28,9 +28,9 @@ struct CallResult {
   grpc::Status status;
   std::vector<SampleResult> samples;  // by index; as many as were heard of
 
-  absl::Duration total;                      // start to end of the rpc
-  std::optional<absl::Duration> first_token; // start to the first token of any sample
-  absl::Duration last_token;                 // start to the last one
+  absl::Duration total;                       // start to end of the rpc
+  std::optional<absl::Duration> first_token;  // start to the first token of any sample
+  absl::Duration last_token;                  // start to the last one
   // Seconds from one token to the next of sample 0. Tokens that arrive in one message share the
   // time since the message before.
   std::vector<double> token_gaps_s;

@@ -46,7 +46,10 @@ v1::GenerateRequest MakeRequest(const DemoRequest& request, Tokens output_tokens
 class Asker {
  public:
   Asker(const DemoPlan& plan, Client& client, Tokens output_tokens)
-      : plan_(plan), client_(client), output_tokens_(output_tokens), results_(plan.requests.size()) {}
+      : plan_(plan),
+        client_(client),
+        output_tokens_(output_tokens),
+        results_(plan.requests.size()) {}
 
   void Run(int64_t sessions, ProgressBar& bar) {
     std::vector<std::thread> threads;
@@ -68,8 +71,8 @@ class Asker {
       grpc::ClientContext context;
       contexts_.insert(&context);
       lock.unlock();
-      CallResult result = RunGenerate(
-          client_.inference(), MakeRequest(plan_.requests[index], output_tokens_), context);
+      CallResult result = RunGenerate(client_.inference(),
+                                      MakeRequest(plan_.requests[index], output_tokens_), context);
       lock.lock();
       contexts_.erase(&context);
       results_[index] = std::move(result);
@@ -81,11 +84,11 @@ class Asker {
   Client& client_;
   const Tokens output_tokens_;
   std::mutex mu_;
-  std::vector<CallResult> results_;           // guarded by mu_
-  std::set<grpc::ClientContext*> contexts_;   // guarded by mu_
-  size_t next_ = 0;                           // guarded by mu_
-  int64_t done_ = 0;                          // guarded by mu_
-  bool cancelled_ = false;                    // guarded by mu_
+  std::vector<CallResult> results_;          // guarded by mu_
+  std::set<grpc::ClientContext*> contexts_;  // guarded by mu_
+  size_t next_ = 0;                          // guarded by mu_
+  int64_t done_ = 0;                         // guarded by mu_
+  bool cancelled_ = false;                   // guarded by mu_
 };
 
 }  // namespace
@@ -164,21 +167,34 @@ absl::StatusOr<DemoCommand::Server> DemoCommand::StartServer(const DemoPlan& pla
   const int64_t device = options_.sessions * BlocksFor(plan.longest_request) + kSpareBlocks;
   const int64_t documents = BlocksFor(plan.document_tokens);
   const int64_t host = 2 * documents + device;
-  io.out << "Device pool: " << device << " blocks of " << kBlockSize << " tokens; the documents need "
-         << documents << ". Host pool: " << host << " blocks. Link: "
+  io.out << "Device pool: " << device << " blocks of " << kBlockSize
+         << " tokens; the documents need " << documents << ". Host pool: " << host
+         << " blocks. Link: "
          << (options_.link_gbps > 0
                  ? absl::StrCat("emulated at ", FormatNumber(options_.link_gbps), " GB/s.")
                  : "as fast as memory.")
          << std::endl;
   Server server;
-  SLUICE_ASSIGN_OR_RETURN(
-      server.process,
-      ChildProcess::Start({SelfPath(), "serve", "--model", options_.model, "--host", "127.0.0.1",
-                           "--port", "0", "--metrics-port", "0", "--block-size",
-                           absl::StrCat(kBlockSize), "--device-kv-blocks", absl::StrCat(device),
-                           "--host-kv-blocks", absl::StrCat(host), "--link-gbps",
-                           FormatNumber(options_.link_gbps), "--threads",
-                           absl::StrCat(options_.threads)}));
+  SLUICE_ASSIGN_OR_RETURN(server.process, ChildProcess::Start({SelfPath(),
+                                                               "serve",
+                                                               "--model",
+                                                               options_.model,
+                                                               "--host",
+                                                               "127.0.0.1",
+                                                               "--port",
+                                                               "0",
+                                                               "--metrics-port",
+                                                               "0",
+                                                               "--block-size",
+                                                               absl::StrCat(kBlockSize),
+                                                               "--device-kv-blocks",
+                                                               absl::StrCat(device),
+                                                               "--host-kv-blocks",
+                                                               absl::StrCat(host),
+                                                               "--link-gbps",
+                                                               FormatNumber(options_.link_gbps),
+                                                               "--threads",
+                                                               absl::StrCat(options_.threads)}));
   absl::StatusOr<std::string> line = server.process->WaitForLine(kReadyPrefix, kStartTimeout);
   if (!line.ok()) {
     return absl::UnavailableError(
@@ -213,10 +229,10 @@ absl::StatusOr<std::vector<CallResult>> DemoCommand::Ask(const DemoPlan& plan, C
 }
 
 void DemoCommand::KeepServing(Server& server, Interrupter& interrupter, const CliIo& io) const {
-  io.out << "\nStill serving on " << server.endpoint << ", metrics on http://127.0.0.1:"
-         << server.metrics_port << "/metrics. Try:\n  sluice generate --endpoint "
-         << server.endpoint << " --prompt \"It was a dark night\" --max-tokens 64\nCtrl-C ends it."
-         << std::endl;
+  io.out << "\nStill serving on " << server.endpoint
+         << ", metrics on http://127.0.0.1:" << server.metrics_port
+         << "/metrics. Try:\n  sluice generate --endpoint " << server.endpoint
+         << " --prompt \"It was a dark night\" --max-tokens 64\nCtrl-C ends it." << std::endl;
   interrupter.SetHandler([&server] { server.process->Signal(SIGTERM); });
   server.process->Wait();
   interrupter.SetHandler(nullptr);
@@ -224,8 +240,7 @@ void DemoCommand::KeepServing(Server& server, Interrupter& interrupter, const Cl
 
 absl::Status DemoCommand::Demonstrate(Interrupter& interrupter, const CliIo& io) {
   SLUICE_RETURN_IF_ERROR(FindInputs());
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<DemoDocument> documents,
-                          LoadDocuments(options_.docs));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<DemoDocument> documents, LoadDocuments(options_.docs));
   SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
                           Tokenizer::Load(options_.model));
   const DemoPlan plan = PlanDemo(documents, *tokenizer, options_.output_tokens);

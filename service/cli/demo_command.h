@@ -1,5 +1,5 @@
-// sluice demo: a server whose device pool is too small for its workload, the workload, and a table of
-// what that did.
+// sluice demo: a server whose device pool is too small for its workload, the workload, and a table
+// of what that did.
 #pragma once
 
 #include <memory>
@@ -18,8 +18,9 @@
 namespace sluice {
 
 struct DemoOptions {
-  std::string model;  // empty: the demo model, found beside the binary or below the working directory
-  std::string docs;   // empty: the same for the prompts
+  std::string
+      model;  // empty: the demo model, found beside the binary or below the working directory
+  std::string docs;  // empty: the same for the prompts
   double link_gbps = 0.05;
   int64_t sessions = 2;  // requests under way at a time
   Tokens output_tokens{48};

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/cli/bench_report.h"
+#include "service/cli/percentiles.h"
 #include "service/cli/table.h"
 #include "service/config/flag_values.h"
 
@@ -72,6 +73,7 @@ std::string RenderRequests(const DemoPlan& plan, const std::vector<CallResult>& 
 std::string RenderTotals(const std::vector<CallResult>& results, const MetricValues& metrics,
                          const v1::ServerInfo& info) {
   int64_t prompt = 0, device = 0, host = 0, computed = 0, recomputed = 0, output = 0;
+  Samples computed_ttft_ms, loaded_ttft_ms;
   for (const CallResult& result : results) {
     const v1::Finished* end = FinishedOf(result);
     if (end == nullptr) continue;
@@ -81,22 +83,27 @@ std::string RenderTotals(const std::vector<CallResult>& results, const MetricVal
     computed += end->usage().computed_tokens();
     recomputed += end->usage().recomputed_tokens();
     output += end->usage().output_tokens();
+    Samples& ttft_ms = end->usage().cached_host_tokens() > 0 ? loaded_ttft_ms : computed_ttft_ms;
+    ttft_ms.Add(end->timing().ttft_s() * 1e3);
   }
   const std::string bytes = "sluice_kv_transfer_bytes_total";
   const std::string label = LinkLabel(AnyEmulated(results), info.link_bytes_per_second());
   Table table({{"total", Table::Align::kLeft}, {"value", Table::Align::kLeft}});
-  table.AddRow({"prompt tokens",
-                absl::StrCat(prompt, ": ", device, " found on the device (",
-                             Share(static_cast<double>(device), static_cast<double>(prompt)), "), ",
-                             host, " loaded from host (",
-                             Share(static_cast<double>(host), static_cast<double>(prompt)), "), ",
-                             computed, " computed (",
-                             Share(static_cast<double>(computed), static_cast<double>(prompt)),
-                             ")")});
+  table.AddRow(
+      {"prompt tokens",
+       absl::StrCat(prompt, ": ", device, " found on the device (",
+                    Share(static_cast<double>(device), static_cast<double>(prompt)), "), ", host,
+                    " loaded from host (",
+                    Share(static_cast<double>(host), static_cast<double>(prompt)), "), ", computed,
+                    " computed (",
+                    Share(static_cast<double>(computed), static_cast<double>(prompt)), ")")});
   table.AddRow({"recomputed tokens", absl::StrCat(recomputed)});
+  table.AddRow({"mean TTFT",
+                absl::StrCat(Fixed(computed_ttft_ms.mean(), 1), " ms when computed, ",
+                             Fixed(loaded_ttft_ms.mean(), 1), " ms when loaded from host", label)});
   table.AddRow({"output tokens", absl::StrCat(output)});
-  table.AddRow({"host -> device",
-                absl::StrCat(SizeText(SumMetric(metrics, bytes, "src=\"host\"")), label)});
+  table.AddRow(
+      {"host -> device", absl::StrCat(SizeText(SumMetric(metrics, bytes, "src=\"host\"")), label)});
   table.AddRow({"device -> host",
                 absl::StrCat(SizeText(SumMetric(metrics, bytes, "src=\"device\"")), label)});
   const std::string activity = "sluice_activity_seconds_total";
@@ -116,10 +123,14 @@ std::string RenderTotals(const std::vector<CallResult>& results, const MetricVal
 }
 
 std::string RenderAnswer(const DemoPlan& plan, const std::vector<CallResult>& results) {
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (FinishedOf(results[i]) == nullptr) continue;
-    return absl::StrCat("Session ", plan.requests[i].session, ", about ", plan.requests[i].document,
-                        " (", plan.requests[i].question, "):\n  ", results[i].samples[0].text, "\n");
+  for (size_t i = results.size(); i-- > 0;) {
+    const v1::Finished* end = FinishedOf(results[i]);
+    if (end == nullptr) continue;
+    const DemoRequest& request = plan.requests[i];
+    return absl::StrCat("The last answer in full. Session ", request.session, ", about ",
+                        request.document, " (", request.question, "), ",
+                        end->usage().cached_host_tokens(), " of ", end->usage().prompt_tokens(),
+                        " prompt tokens from host memory:\n\n  ", results[i].samples[0].text, "\n");
   }
   return "";
 }

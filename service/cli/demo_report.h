@@ -18,7 +18,7 @@ std::string RenderRequests(const DemoPlan& plan, const std::vector<CallResult>& 
 std::string RenderTotals(const std::vector<CallResult>& results, const MetricValues& metrics,
                          const v1::ServerInfo& info);
 
-// The first answer that ended well, with its question.
+// The last answer that ended well, with its question.
 std::string RenderAnswer(const DemoPlan& plan, const std::vector<CallResult>& results);
 
 }  // namespace sluice

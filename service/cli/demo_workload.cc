@@ -13,14 +13,14 @@ namespace {
 
 struct Question {
   const char* shown;
-  const char* text;   // follows the document
-  bool is_question;   // answered by the assistant; else the text itself goes on
+  const char* text;  // follows the document
+  bool is_question;  // answered by the assistant; else the text itself goes on
 };
 
 constexpr std::array<Question, 3> kQuestions = {{
-    {"which book?", "\n\nWhich book is this from?", true},
     {"go on", "\n\n", false},
-    {"after that", "\n\nThe next morning", false},
+    {"next morning", "\n\nThe next morning", false},
+    {"which book?", "\n\nWhich book is this from?", true},
 }};
 
 bool HasChatTokens(const Tokenizer& tokenizer) {

@@ -34,9 +34,10 @@ struct DemoPlan {
 // Returns NOT_FOUND if there are none, with what to do.
 absl::StatusOr<std::vector<DemoDocument>> LoadDocuments(const std::string& dir);
 
-// Every question about every document. Prompts begin with the whole document, so questions about one
-// document share it as a prefix. If the tokenizer knows <|user|>, <|end|> and <|assistant|>, the
-// document stands in a user message (as the demo model was trained); else the prompt is plain text.
+// Every question about every document. Prompts begin with the whole document, so questions about
+// one document share it as a prefix. If the tokenizer knows <|user|>, <|end|> and <|assistant|>,
+// the document stands in a user message (as the demo model was trained); else the prompt is plain
+// text.
 DemoPlan PlanDemo(const std::vector<DemoDocument>& documents, const Tokenizer& tokenizer,
                   Tokens output_tokens);
 

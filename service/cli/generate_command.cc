@@ -39,8 +39,8 @@ std::string Summary(const v1::Finished& end) {
       " output tokens, ", FinishReasonName(end.finish_reason()), "; first token after ",
       absl::FormatDuration(absl::Milliseconds(static_cast<int64_t>(t.ttft_s() * 1000))));
   if (decode_s > 0 && u.output_tokens() > 1) {
-    absl::StrAppend(&text, ", then ",
-                    static_cast<int64_t>((u.output_tokens() - 1) / decode_s), " tokens/s");
+    absl::StrAppend(&text, ", then ", static_cast<int64_t>((u.output_tokens() - 1) / decode_s),
+                    " tokens/s");
   }
   return text;
 }
@@ -79,8 +79,9 @@ void GenerateCommand::DefineFlags(FlagSet& flags) {
   flags.Bool("ignore-eos", &o.ignore_eos, "do not stop at the model's end-of-sequence tokens");
   flags.Bool("include-stop", &o.include_stop, "keep the stop text in the output");
   flags.Integer("n", &o.n, 1, 16, "N", "independent samples of the prompt");
-  flags.Integer("logprobs", &o.logprobs, 0, 20, "K",
-                "report log-probabilities (in --json): of the chosen token, and of the K likeliest");
+  flags.Integer(
+      "logprobs", &o.logprobs, 0, 20, "K",
+      "report log-probabilities (in --json): of the chosen token, and of the K likeliest");
   flags.Bool("json", &o.json, "print one JSON object instead of the text");
   o.sampling.Define(flags);
   o.scheduling.Define(flags);

@@ -36,7 +36,9 @@ struct GenerateOptions {
 class GenerateCommand : public Command {
  public:
   const char* name() const override { return "generate"; }
-  const char* summary() const override { return "Send one prompt to a server and print the answer."; }
+  const char* summary() const override {
+    return "Send one prompt to a server and print the answer.";
+  }
   void DefineFlags(FlagSet& flags) override;
   absl::Status Validate() const override;
   int Run(const FlagSet& flags, const CliIo& io) override;

@@ -8,8 +8,8 @@
 namespace sluice {
 
 struct MachineInfo {
-  std::string cpu;   // model name, or "unknown"
-  int cpus = 0;      // this process may run on
+  std::string cpu;  // model name, or "unknown"
+  int cpus = 0;     // this process may run on
   double memory_gib = 0;
   std::string kernel;
 };

@@ -59,8 +59,7 @@ MetricValues ParseMetrics(const std::string& text) {
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     if (line.empty() || line[0] == '#') continue;
     const size_t labels_end = line.rfind('}');
-    const size_t blank =
-        line.find(' ', labels_end == absl::string_view::npos ? 0 : labels_end);
+    const size_t blank = line.find(' ', labels_end == absl::string_view::npos ? 0 : labels_end);
     double value = 0;
     if (blank == absl::string_view::npos || !absl::SimpleAtod(line.substr(blank + 1), &value)) {
       continue;

@@ -31,9 +31,9 @@ void ProgressBar::Update(int64_t done, const std::string& note) {
     return;
   }
   const int64_t filled = done * kBarWidth / total_;
-  std::string line = absl::StrCat(label_, " [", std::string(static_cast<size_t>(filled), '#'),
-                                  std::string(static_cast<size_t>(kBarWidth - filled), '.'), "] ",
-                                  count);
+  std::string line =
+      absl::StrCat(label_, " [", std::string(static_cast<size_t>(filled), '#'),
+                   std::string(static_cast<size_t>(kBarWidth - filled), '.'), "] ", count);
   const size_t width = DisplayWidth(line);
   if (width < last_width_) line.append(last_width_ - width, ' ');
   last_width_ = width;

@@ -1,5 +1,5 @@
-// ProgressBar: how far a long job is. On a terminal, one line that redraws itself; elsewhere a plain
-// line for every tenth of the way, so that logs stay readable.
+// ProgressBar: how far a long job is. On a terminal, one line that redraws itself; elsewhere a
+// plain line for every tenth of the way, so that logs stay readable.
 //
 // Thread-compatible.
 #pragma once

@@ -16,14 +16,17 @@ void SamplingFlags::Define(FlagSet& flags) {
   flags.Number("temperature", &temperature, 0, 100, "X", "0 = greedy").Default("1");
   flags.Number("top-p", &top_p, 0, 1, "P", "keep the likeliest tokens up to this mass; 1 = all")
       .Default("1");
-  flags.Integer("top-k", &top_k, 0, std::numeric_limits<int32_t>::max(), "K",
-                "keep the K likeliest tokens; 0 = all")
+  flags
+      .Integer("top-k", &top_k, 0, std::numeric_limits<int32_t>::max(), "K",
+               "keep the K likeliest tokens; 0 = all")
       .Default("0");
-  flags.Number("min-p", &min_p, 0, 1, "P",
-               "drop tokens less likely than this share of the likeliest; 0 = off")
+  flags
+      .Number("min-p", &min_p, 0, 1, "P",
+              "drop tokens less likely than this share of the likeliest; 0 = off")
       .Default("0");
-  flags.Number("repetition-penalty", &repetition_penalty, 0, 10, "X",
-               "over prompt and output; 1 = off")
+  flags
+      .Number("repetition-penalty", &repetition_penalty, 0, 10, "X",
+              "over prompt and output; 1 = off")
       .Default("1");
   flags.Number("presence-penalty", &presence_penalty, -2, 2, "X", "over the output; 0 = off")
       .Default("0");
@@ -48,8 +51,8 @@ void SchedulingFlags::Define(FlagSet& flags) {
   flags.String("tenant", &tenant, "NAME", "who the request is for").Default("default");
   flags.Integer("priority", &priority, -100, 100, "N",
                 "higher runs first and may preempt lower ones");
-  flags.Integer("ttft-deadline-ms", &ttft_deadline_ms, 0, std::numeric_limits<uint32_t>::max(), "MS",
-                "give up if not admitted after this many milliseconds; 0 = never");
+  flags.Integer("ttft-deadline-ms", &ttft_deadline_ms, 0, std::numeric_limits<uint32_t>::max(),
+                "MS", "give up if not admitted after this many milliseconds; 0 = never");
   flags.String("cache-salt", &cache_salt, "TEXT",
                "share cached KV only with requests of equal salt");
 }

@@ -13,8 +13,8 @@ namespace sluice {
 namespace {
 
 void SetUpLog(const std::string& level) {
-  std::shared_ptr<spdlog::logger> logger =
-      std::make_shared<spdlog::logger>("sluice", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  std::shared_ptr<spdlog::logger> logger = std::make_shared<spdlog::logger>(
+      "sluice", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
   logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::debug);

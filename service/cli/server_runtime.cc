@@ -58,9 +58,9 @@ absl::Status ReadNumber(const nlohmann::json& json, const char* field, double mi
   const auto found = json.find(field);
   if (found == json.end() || found->is_null()) return absl::OkStatus();
   if (!found->is_number() || found->get<double>() < min || found->get<double>() > max) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": ", field, ": ", found->dump(), " is not a number in [",
-                     FormatNumber(min), ", ", FormatNumber(max), "]"));
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", field, ": ", found->dump(),
+                                                   " is not a number in [", FormatNumber(min), ", ",
+                                                   FormatNumber(max), "]"));
   }
   *target = found->get<T>();
   return absl::OkStatus();
@@ -94,7 +94,8 @@ absl::StatusOr<SamplingDefaults> LoadSamplingDefaults(const std::string& dir) {
 std::function<absl::Time()> ServerRuntime::MonotonicClock() {
   const absl::Time wall = absl::Now();
   const auto start = std::chrono::steady_clock::now();
-  return [wall, start] { return wall + absl::FromChrono(std::chrono::steady_clock::now() - start); };
+  return
+      [wall, start] { return wall + absl::FromChrono(std::chrono::steady_clock::now() - start); };
 }
 
 absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeConfig& config) {
@@ -116,7 +117,18 @@ absl::Status ServerRuntime::LoadModel() {
   spdlog::info("model {}: {}, {} layers, {} parameters, {} in {}", config_.DisplayName(),
                model_.architecture, model_.layers, Millions(checkpoint_->parameters()),
                FormatBytes(checkpoint_->total_bytes()), DTypeName(checkpoint_->dominant_dtype()));
-  SLUICE_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model));
+  return LoadTokenizer();
+}
+
+absl::Status ServerRuntime::LoadTokenizer() {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(config_.model);
+  if (absl::IsNotFound(tokenizer.status())) {
+    spdlog::warn("{} has no tokenizer.json: prompts must be token ids, answers have no text",
+                 config_.model);
+    tokenizer_ = Tokenizer::IdsOnly(model_.vocab);
+    return absl::OkStatus();
+  }
+  SLUICE_ASSIGN_OR_RETURN(tokenizer_, std::move(tokenizer));
   spdlog::info("tokenizer: {} tokens", tokenizer_->vocab_size());
   return absl::OkStatus();
 }
@@ -138,13 +150,15 @@ absl::Status ServerRuntime::StartBackend() {
   const Tokens pool = geometry.TokensIn(options.device_blocks);
   max_model_len_ = config_.max_model_len.value_or(std::min(model_limit, pool));
   if (max_model_len_ > pool) {
-    spdlog::warn("--max-model-len {} is more than the device pool holds ({} tokens): longer requests "
-                 "are refused",
-                 max_model_len_.value(), pool.value());
+    spdlog::warn(
+        "--max-model-len {} is more than the device pool holds ({} tokens): longer requests "
+        "are refused",
+        max_model_len_.value(), pool.value());
   } else if (max_model_len_ < model_limit && !config_.max_model_len.has_value()) {
-    spdlog::warn("context cut from {} to {} tokens to fit the device pool; enlarge it with "
-                 "--device-kv-gib",
-                 model_limit.value(), max_model_len_.value());
+    spdlog::warn(
+        "context cut from {} to {} tokens to fit the device pool; enlarge it with "
+        "--device-kv-gib",
+        model_limit.value(), max_model_len_.value());
   }
   options.max_model_len = max_model_len_;
 
@@ -199,8 +213,8 @@ absl::Status ServerRuntime::StartGrpc() {
   options.host = config_.host;
   options.port = config_.port;
   SLUICE_ASSIGN_OR_RETURN(SamplingDefaults defaults, LoadSamplingDefaults(config_.model));
-  ServiceContext context{*engine_, *tokenizer_, *metrics_, clock_, DescribeServer(),
-                         std::move(defaults)};
+  ServiceContext context{*engine_, *tokenizer_,      *metrics_,
+                         clock_,   DescribeServer(), std::move(defaults)};
   SLUICE_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, std::move(context)));
   return absl::OkStatus();
 }

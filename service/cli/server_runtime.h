@@ -1,5 +1,5 @@
-// ServerRuntime: every part of a running server, built from a ServeConfig in the right order and taken
-// down in the reverse.
+// ServerRuntime: every part of a running server, built from a ServeConfig in the right order and
+// taken down in the reverse.
 //
 //   model files -> backend -> scheduler -> engine -> gRPC
 //                                 metrics -----------^
@@ -35,14 +35,15 @@ class ServerRuntime {
   // were chosen.
   std::string ReadyLine() const;
 
-  // Refuses new requests, waits up to `timeout` for the live ones, closes the ports. Returns whether
-  // all live ones finished.
+  // Refuses new requests, waits up to `timeout` for the live ones, closes the ports. Returns
+  // whether all live ones finished.
   bool DrainAndStop(absl::Duration timeout);
 
  private:
   explicit ServerRuntime(const ServeConfig& config) : config_(config) {}
 
   absl::Status LoadModel();
+  absl::Status LoadTokenizer();
   absl::Status StartBackend();
   absl::Status StartEngine();
   absl::Status StartMetricsServer();

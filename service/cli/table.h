@@ -33,7 +33,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// Characters of valid UTF-8 text: what a terminal shows, for scripts without wide or combining ones.
+// Characters of valid UTF-8 text: what a terminal shows, for scripts without wide or combining
+// ones.
 size_t DisplayWidth(std::string_view text);
 
 // "12.3": `digits` after the point.

@@ -15,9 +15,9 @@ namespace sluice {
 
 // Reads `path` and returns one assignment per key, in file order. Values are not checked yet;
 // FlagSet::Apply() does.
-// Returns NOT_FOUND if the file cannot be read; INVALID_ARGUMENT, with file and line, for text that is
-// no YAML mapping, for an unknown key (with a suggestion), a key given twice, a list where one value
-// is wanted, or a value that is empty.
+// Returns NOT_FOUND if the file cannot be read; INVALID_ARGUMENT, with file and line, for text that
+// is no YAML mapping, for an unknown key (with a suggestion), a key given twice, a list where one
+// value is wanted, or a value that is empty.
 absl::StatusOr<std::vector<Assignment>> LoadConfigFile(const std::string& path,
                                                        const FlagSet& flags);
 

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 #include "service/config/suggest.h"
@@ -13,9 +16,8 @@ namespace {
 // Wraps a setter of one value as one of all values.
 std::function<absl::Status(const std::vector<std::string>&)> One(
     std::function<absl::Status(const std::string&)> set) {
-  return [set = std::move(set)](const std::vector<std::string>& values) {
-    return set(values.back());
-  };
+  return
+      [set = std::move(set)](const std::vector<std::string>& values) { return set(values.back()); };
 }
 
 Flag MakeFlag(std::string name, std::string value_name, std::string help) {
@@ -36,6 +38,15 @@ const Assignment* FindAssignment(const std::vector<Assignment>& all, const std::
     if (a.flag == flag) return &a;
   }
   return nullptr;
+}
+
+// `text` as one word of a POSIX shell.
+std::string ShellQuoted(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("-_./:,=+", c);
+  });
+  if (plain) return text;
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
 }  // namespace
@@ -229,8 +240,7 @@ absl::Status FlagSet::Apply(const std::vector<Assignment>& file,
     if (!flag.required || FindAssignment(file, flag.name) || FindAssignment(line, flag.name)) {
       continue;
     }
-    return absl::InvalidArgumentError(
-        absl::StrCat("--", flag.name, " is required: ", flag.help));
+    return absl::InvalidArgumentError(absl::StrCat("--", flag.name, " is required: ", flag.help));
   }
   return absl::OkStatus();
 }
@@ -242,6 +252,19 @@ std::string FlagSet::ToText() const {
     if (!value.empty()) parts.push_back(absl::StrCat(flag.name, "=", value));
   }
   return absl::StrJoin(parts, " ");
+}
+
+std::string FlagSet::ToCommandLine() const {
+  std::vector<std::string> words;
+  for (const Flag& flag : flags_) {
+    const std::string value = flag.show();
+    if (flag.value_name.empty()) {
+      words.push_back(absl::StrCat(value == "true" ? "--" : "--no-", flag.name));
+    } else if (!value.empty()) {
+      words.push_back(absl::StrCat("--", flag.name, " ", ShellQuoted(value)));
+    }
+  }
+  return absl::StrJoin(words, " ");
 }
 
 }  // namespace sluice

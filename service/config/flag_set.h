@@ -1,6 +1,6 @@
-// FlagSet: the settings of one command, each with its name, default, unit, limits and a place to put
-// the value. The command line and the configuration file both go through it, so a setting has one
-// name, one check and one error text wherever it comes from.
+// FlagSet: the settings of one command, each with its name, default, unit, limits and a place to
+// put the value. The command line and the configuration file both go through it, so a setting has
+// one name, one check and one error text wherever it comes from.
 //
 // Names are kebab-case ("max-model-len"); snake_case is accepted on input. Targets are written by
 // Set() only, and must outlive the FlagSet.
@@ -108,6 +108,8 @@ class FlagSet {
 
   // "name=value name=value", in order of definition; unset ones are left out.
   std::string ToText() const;
+  // "--name value --switch --no-switch", quoted for a shell: what to type to get the same settings.
+  std::string ToCommandLine() const;
 
  private:
   template <class T>

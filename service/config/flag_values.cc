@@ -44,8 +44,8 @@ constexpr double kLargestSize = 1e15;
 absl::StatusOr<int64_t> ParseInteger(const std::string& text, int64_t min, int64_t max) {
   int64_t value = 0;
   if (!absl::SimpleAtoi(text, &value)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Quoted(text), " is not a whole number in [", Bound(min), ", ", Bound(max), "]"));
+    return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a whole number in [",
+                                                   Bound(min), ", ", Bound(max), "]"));
   }
   if (value < min || value > max) {
     return absl::InvalidArgumentError(
@@ -64,8 +64,7 @@ absl::StatusOr<uint64_t> ParseUnsigned(const std::string& text) {
 }
 
 absl::StatusOr<double> ParseNumber(const std::string& text, double min, double max) {
-  const std::string range =
-      absl::StrCat("[", FormatNumber(min), ", ", FormatNumber(max), "]");
+  const std::string range = absl::StrCat("[", FormatNumber(min), ", ", FormatNumber(max), "]");
   double value = 0;
   if (!absl::SimpleAtod(text, &value) || !std::isfinite(value)) {
     return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a number in ", range));
@@ -98,8 +97,9 @@ absl::StatusOr<Bytes> ParseSize(const std::string& text) {
   double value = 0;
   if (!absl::SimpleAtod(number, &value) || !std::isfinite(value)) {
     return absl::InvalidArgumentError(
-        absl::StrCat(Quoted(text), " is not a size; write a number of GiB (0.5) or a number with a "
-                                   "unit (512MiB, 2GiB)"));
+        absl::StrCat(Quoted(text),
+                     " is not a size; write a number of GiB (0.5) or a number with a "
+                     "unit (512MiB, 2GiB)"));
   }
   if (value < 0 || value * unit > kLargestSize) {
     return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not in [0, 1000 TB]"));

@@ -57,18 +57,20 @@ void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
              "memory)");
   flags.Integer("device-kv-blocks", &c->device_kv_blocks, 1, kMaxBlocks, "BLOCKS",
                 "device pool, in blocks (instead of --device-kv-gib)");
-  flags.Size("host-kv-gib", &c->host_kv_bytes,
-             "host pool, where evicted KV goes; 0 = none (default: 1 GiB, at most a quarter of "
-             "memory)")
+  flags
+      .Size("host-kv-gib", &c->host_kv_bytes,
+            "host pool, where evicted KV goes; 0 = none (default: 1 GiB, at most a quarter of "
+            "memory)")
       .aliases = {"kv-offloading-size"};
   flags.Integer("host-kv-blocks", &c->host_kv_blocks, 0, kMaxBlocks, "BLOCKS",
                 "host pool, in blocks (instead of --host-kv-gib)");
   flags.Exclusive("device-kv-gib", "device-kv-blocks");
   flags.Exclusive("host-kv-gib", "host-kv-blocks");
   flags.Bool("enable-prefix-caching", &c->prefix_caching, "reuse the KV of equal prefixes");
-  flags.Number("link-gbps", &c->link_gbps, 0, 10000, "GB/S",
-               "slow KV copies down to this many 10^9 bytes/s per direction, to emulate a link; 0 = "
-               "as fast as memory");
+  flags.Number(
+      "link-gbps", &c->link_gbps, 0, 10000, "GB/S",
+      "slow KV copies down to this many 10^9 bytes/s per direction, to emulate a link; 0 = "
+      "as fast as memory");
 }
 
 void DefineSchedulingFlags(FlagSet& flags, ServeConfig* c) {
@@ -133,8 +135,8 @@ absl::Status ServeConfig::Validate() const {
   }
   const std::optional<int> metrics = MetricsPort();
   if (metrics.has_value() && *metrics != 0 && *metrics == port) {
-    return absl::InvalidArgumentError(absl::StrCat("--metrics-port: ", *metrics,
-                                                   " is also --port; choose another, 0 or off"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--metrics-port: ", *metrics, " is also --port; choose another, 0 or off"));
   }
   return absl::OkStatus();
 }

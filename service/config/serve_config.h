@@ -14,15 +14,15 @@ namespace sluice {
 
 struct ServeConfig {
   // --- Model ---
-  std::string model;              // Hugging Face directory; required
-  std::string served_model_name;  // empty: the directory's name
-  std::string dtype = "auto";     // auto | f32 | bf16
+  std::string model;                    // Hugging Face directory; required
+  std::string served_model_name;        // empty: the directory's name
+  std::string dtype = "auto";           // auto | f32 | bf16
   std::optional<Tokens> max_model_len;  // unset: the model's own limit
 
   // --- Addresses ---
   // Loopback: nothing is reachable from outside unless asked for.
   std::string host = "127.0.0.1";
-  int port = 50051;                // 0: a free one
+  int port = 50051;                   // 0: a free one
   std::string metrics_port = "9090";  // a port, "0" for a free one, or "off"
 
   // --- KV cache ---

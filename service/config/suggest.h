@@ -13,8 +13,8 @@ namespace sluice {
 int EditDistance(std::string_view a, std::string_view b);
 
 // The candidate nearest to `word`, the first of several; nothing if all are so far off (more than a
-// third of the longer word) that the guess would only confuse. A candidate that `word` begins with, or
-// that begins with `word` (at least 4 characters), counts as near.
+// third of the longer word) that the guess would only confuse. A candidate that `word` begins with,
+// or that begins with `word` (at least 4 characters), counts as near.
 std::optional<std::string> Suggest(std::string_view word,
                                    const std::vector<std::string>& candidates);
 

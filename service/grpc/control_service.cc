@@ -74,8 +74,8 @@ class ControlService::DrainCall final : public grpc::ServerUnaryReactor {
   std::shared_ptr<DrainCall> self_;
 
   std::mutex mu_;
-  bool ended_ = false;                              // guarded by mu_
-  absl::StatusCode code_ = absl::StatusCode::kOk;   // set before Finish()
+  bool ended_ = false;                             // guarded by mu_
+  absl::StatusCode code_ = absl::StatusCode::kOk;  // set before Finish()
 };
 
 ControlService::ControlService(const ServiceContext& context, HealthService& health)

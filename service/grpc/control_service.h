@@ -21,8 +21,8 @@
 
 namespace sluice {
 
-using RawControlService = v1::Control::WithRawCallbackMethod_GetServerInfo<
-    v1::Control::WithRawCallbackMethod_GetLoad<
+using RawControlService =
+    v1::Control::WithRawCallbackMethod_GetServerInfo<v1::Control::WithRawCallbackMethod_GetLoad<
         v1::Control::WithRawCallbackMethod_Drain<v1::Control::Service>>>;
 
 class ControlService final : public RawControlService {
@@ -43,8 +43,7 @@ class ControlService final : public RawControlService {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* rpc,
                                     const grpc::ByteBuffer* request,
                                     grpc::ByteBuffer* response) override;
-  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* rpc,
-                                  const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
 
  private:
@@ -61,8 +60,8 @@ class ControlService final : public RawControlService {
 
   std::mutex mu_;
   std::condition_variable changed_;
-  bool stopping_ = false;                          // guarded by mu_
-  LoadWindow window_;                              // guarded by mu_
+  bool stopping_ = false;                           // guarded by mu_
+  LoadWindow window_;                               // guarded by mu_
   std::vector<std::shared_ptr<DrainCall>> drains_;  // guarded by mu_; waiting
 
   std::thread thread_;  // last: everything above is ready when it starts

@@ -80,8 +80,8 @@ v1::Timing MakeTiming(const RequestStats& stats, bool link_emulated) {
   timing.set_total_s(SecondsBetween(stats.arrival, stats.finished));
   timing.set_compute_s(absl::ToDoubleSeconds(stats.compute));
   timing.set_load_exposed_s(absl::ToDoubleSeconds(stats.load_exposed));
-  timing.set_load_overlapped_s(absl::ToDoubleSeconds(
-      std::max(absl::ZeroDuration(), stats.load_busy - stats.load_exposed)));
+  timing.set_load_overlapped_s(
+      absl::ToDoubleSeconds(std::max(absl::ZeroDuration(), stats.load_busy - stats.load_exposed)));
   timing.set_load_queued_s(absl::ToDoubleSeconds(stats.load_queued));
   timing.set_preemptions(static_cast<uint32_t>(stats.preemptions));
   timing.set_kappa_ratio(stats.kappa());

@@ -78,9 +78,9 @@ absl::Status GenerateCall::SubmitLocked(const grpc::ByteBuffer& bytes) {
       if (auto call = weak.lock()) pump->Enqueue(std::move(call));
     };
     const auto index = static_cast<uint32_t>(samples_.size());
-    samples_.push_back(
-        {spec.id, std::make_shared<TokenStream>(context.stream_capacity, std::move(on_ready)),
-         SampleOutput(index, context.tokenizer, parsed, *spec.sampling)});
+    samples_.push_back({spec.id,
+                        std::make_shared<TokenStream>(context.stream_capacity, std::move(on_ready)),
+                        SampleOutput(index, context.tokenizer, parsed, *spec.sampling)});
   }
   for (size_t i = 0; i < samples_.size(); ++i) {
     SLUICE_RETURN_IF_ERROR(
@@ -167,10 +167,9 @@ GenerateCall::Action GenerateCall::NextLocked() {
       const Tokens limit = shared_.context().stream_capacity;
       if (sample.output.pending_tokens() <= limit) continue;
       overflowed_ = true;
-      EndLocked(absl::CancelledError(absl::StrCat("client read too slowly: ",
-                                                  sample.output.pending_tokens().value(),
-                                                  " tokens unread (limit ", limit.value(),
-                                                  "); read faster or ask for fewer")));
+      EndLocked(absl::CancelledError(absl::StrCat(
+          "client read too slowly: ", sample.output.pending_tokens().value(),
+          " tokens unread (limit ", limit.value(), "); read faster or ask for fewer")));
       aborting_ = true;
       return Action::kAbort;
     }
@@ -221,8 +220,8 @@ void GenerateCall::Perform(Action action) {
     case Action::kFinish:
       return Finish(*end_);
     case Action::kAbort:
-      // Unlike Finish(), which waits behind the stuck write, and TryCancel(), which gives no reason.
-      // `aborting_` keeps the call alive until here.
+      // Unlike Finish(), which waits behind the stuck write, and TryCancel(), which gives no
+      // reason. `aborting_` keeps the call alive until here.
       grpc_call_cancel_with_status(rpc_->c_call(), GRPC_STATUS_CANCELLED,
                                    end_->error_message().c_str(), nullptr);
       Action next = Action::kNone;

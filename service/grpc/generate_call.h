@@ -109,14 +109,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<GenerateCall> self_;  // set by Start(), reset by OnDone()
 
   std::mutex mu_;
-  std::string request_id_;       // guarded by mu_
-  std::vector<Sample> samples_;  // guarded by mu_; complete before the first is submitted
-  size_t next_sample_ = 0;       // guarded by mu_; whose turn it is to write
-  size_t reported_ = 0;          // guarded by mu_
-  bool writing_ = false;         // guarded by mu_; `buffer_` belongs to gRPC
-  bool aborting_ = false;        // guarded by mu_; Perform(kAbort) is under way
-  bool closed_ = false;          // guarded by mu_; Finish() was called
-  bool overflowed_ = false;      // guarded by mu_
+  std::string request_id_;           // guarded by mu_
+  std::vector<Sample> samples_;      // guarded by mu_; complete before the first is submitted
+  size_t next_sample_ = 0;           // guarded by mu_; whose turn it is to write
+  size_t reported_ = 0;              // guarded by mu_
+  bool writing_ = false;             // guarded by mu_; `buffer_` belongs to gRPC
+  bool aborting_ = false;            // guarded by mu_; Perform(kAbort) is under way
+  bool closed_ = false;              // guarded by mu_; Finish() was called
+  bool overflowed_ = false;          // guarded by mu_
   std::optional<grpc::Status> end_;  // guarded by mu_
   grpc::ByteBuffer buffer_;          // the message being written
 };

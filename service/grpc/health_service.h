@@ -38,8 +38,7 @@ class HealthService final : public RawHealthService {
   // Ends all watches with UNAVAILABLE, present and future.
   void Shutdown();
 
-  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* rpc,
-                                  const grpc::ByteBuffer* request,
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Watch(grpc::CallbackServerContext* rpc,
                                                     const grpc::ByteBuffer* request) override;

@@ -20,7 +20,8 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      grpc::ByteBuffer* response) {
   return AnswerUnary<v1::TokenizeRequest, v1::TokenizeResponse>(
       context_, rpc, "Inference", "Tokenize", request, response,
-      [this](const v1::TokenizeRequest& in, v1::TokenizeResponse* out) {
+      [this](const v1::TokenizeRequest& in, v1::TokenizeResponse* out) -> absl::Status {
+        SLUICE_RETURN_IF_ERROR(CheckHasText(context_.tokenizer, "text"));
         for (const TokenId id : context_.tokenizer.Encode(in.text(), in.add_special_tokens(),
                                                           in.parse_special_tokens())) {
           out->add_ids(static_cast<uint32_t>(id));
@@ -36,6 +37,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
   return AnswerUnary<v1::DetokenizeRequest, v1::DetokenizeResponse>(
       context_, rpc, "Inference", "Detokenize", request, response,
       [this](const v1::DetokenizeRequest& in, v1::DetokenizeResponse* out) -> absl::Status {
+        SLUICE_RETURN_IF_ERROR(CheckHasText(context_.tokenizer, "ids"));
         SLUICE_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
                                 CheckTokenIds(in.ids(), "ids", shared_.limits().vocab_size));
         out->set_text(context_.tokenizer.Decode(ids, in.skip_special_tokens()));

@@ -16,8 +16,8 @@
 namespace sluice {
 
 // Raw: see wire.h.
-using RawInferenceService = v1::Inference::WithRawCallbackMethod_Generate<
-    v1::Inference::WithRawCallbackMethod_Tokenize<
+using RawInferenceService =
+    v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::WithRawCallbackMethod_Tokenize<
         v1::Inference::WithRawCallbackMethod_Detokenize<v1::Inference::Service>>>;
 
 class InferenceService final : public RawInferenceService {

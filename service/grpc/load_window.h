@@ -1,5 +1,5 @@
-// LoadWindow turns totals into rates over the last second or so. It keeps a few samples of the totals
-// and compares the newest with the youngest that is at least a window old.
+// LoadWindow turns totals into rates over the last second or so. It keeps a few samples of the
+// totals and compares the newest with the youngest that is at least a window old.
 //
 // Time is the activity meter's own: its four states add up to it.
 //

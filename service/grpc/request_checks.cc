@@ -74,6 +74,7 @@ absl::StatusOr<std::vector<TokenId>> CheckPrompt(const v1::GenerateRequest& requ
       break;
     }
     case v1::GenerateRequest::kText: {
+      SLUICE_RETURN_IF_ERROR(CheckHasText(tokenizer, "prompt.text"));
       const auto bytes = static_cast<int64_t>(request.text().size());
       if (bytes > max_len * kMaxBytesPerToken) {
         return too_long(absl::StrCat("text of ", bytes, " bytes, above ", kMaxBytesPerToken,
@@ -111,7 +112,7 @@ absl::StatusOr<SamplingParams> CheckSampling(const v1::GenerateRequest& request,
   // More than the vocabulary is all of it.
   const auto vocab = static_cast<uint32_t>(limits.vocab_size);
   out.top_k = in.has_top_k() ? static_cast<int32_t>(std::min(in.top_k(), vocab))
-                             : defaults.top_k.value_or(0);
+                             : std::min(defaults.top_k.value_or(0), limits.vocab_size);
   out.seed = in.has_seed() ? in.seed() : arrival.seed;
 
   SLUICE_RETURN_IF_ERROR(CheckRange("sampling.temperature", out.temperature, 0, 100, false,
@@ -120,8 +121,8 @@ absl::StatusOr<SamplingParams> CheckSampling(const v1::GenerateRequest& request,
   SLUICE_RETURN_IF_ERROR(CheckRange("sampling.min_p", out.min_p, 0, 1, false, "0 turns it off"));
   SLUICE_RETURN_IF_ERROR(CheckRange("sampling.repetition_penalty", out.repetition_penalty, 0, 10,
                                     true, "1 turns it off"));
-  SLUICE_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", out.presence_penalty, -2, 2,
-                                    false, "0 turns it off"));
+  SLUICE_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", out.presence_penalty, -2, 2, false,
+                                    "0 turns it off"));
   SLUICE_RETURN_IF_ERROR(CheckRange("sampling.frequency_penalty", out.frequency_penalty, -2, 2,
                                     false, "0 turns it off"));
   if (request.has_logprobs()) {
@@ -157,15 +158,14 @@ absl::StatusOr<Tokens> CheckStopping(const v1::Stopping& in, const ModelLimits& 
     return Invalid("stopping.stop_token_ids: ", in.stop_token_ids_size(), " ids, at most ",
                    kMaxStopIds, " allowed");
   }
-  SLUICE_ASSIGN_OR_RETURN(out->stop_ids, CheckTokenIds(in.stop_token_ids(),
-                                                       "stopping.stop_token_ids",
-                                                       limits.vocab_size));
+  SLUICE_ASSIGN_OR_RETURN(
+      out->stop_ids,
+      CheckTokenIds(in.stop_token_ids(), "stopping.stop_token_ids", limits.vocab_size));
   if (!in.ignore_eos()) {
     out->stop_ids.insert(out->stop_ids.end(), limits.eos_ids.begin(), limits.eos_ids.end());
   }
   std::sort(out->stop_ids.begin(), out->stop_ids.end());
-  out->stop_ids.erase(std::unique(out->stop_ids.begin(), out->stop_ids.end()),
-                      out->stop_ids.end());
+  out->stop_ids.erase(std::unique(out->stop_ids.begin(), out->stop_ids.end()), out->stop_ids.end());
   return Tokens(most);
 }
 
@@ -211,6 +211,12 @@ absl::Status CheckScheduling(const v1::Scheduling& in, const Arrival& arrival, R
 
 }  // namespace
 
+absl::Status CheckHasText(const Tokenizer& tokenizer, const char* field) {
+  if (tokenizer.has_text()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      field, ": this model has no tokenizer.json, so the server cannot read text; send token ids"));
+}
+
 absl::StatusOr<std::vector<TokenId>> CheckTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, const std::string& field,
     int32_t vocab_size) {
@@ -243,12 +249,14 @@ absl::StatusOr<ParsedRequest> CheckGenerateRequest(const v1::GenerateRequest& re
   SLUICE_ASSIGN_OR_RETURN(SamplingParams sampling,
                           CheckSampling(request, limits, defaults, arrival));
   SLUICE_ASSIGN_OR_RETURN(parsed.stops, CheckStops(request.stopping()));
+  if (request.stopping().stop_size() > 0) {
+    SLUICE_RETURN_IF_ERROR(CheckHasText(tokenizer, "stopping.stop"));
+  }
   // The prompt last: it is the expensive part.
   SLUICE_ASSIGN_OR_RETURN(spec.prompt, CheckPrompt(request, limits, tokenizer));
-  SLUICE_ASSIGN_OR_RETURN(spec.max_new,
-                          CheckStopping(request.stopping(), limits,
-                                        Tokens(static_cast<int64_t>(spec.prompt.size())),
-                                        &sampling));
+  SLUICE_ASSIGN_OR_RETURN(
+      spec.max_new, CheckStopping(request.stopping(), limits,
+                                  Tokens(static_cast<int64_t>(spec.prompt.size())), &sampling));
   parsed.include_stop = request.stopping().include_stop();
 
   const uint32_t n = std::max(1U, request.n());

@@ -1,5 +1,6 @@
 // GenerateRequest to RequestSpec: everything about a request that can be judged without the
-// scheduler. All limits written in proto/sluice/v1/inference.proto are enforced here, and only here.
+// scheduler. All limits written in proto/sluice/v1/inference.proto are enforced here, and only
+// here.
 //
 // Pure: same arguments, same answer. Thread-safe.
 #pragma once
@@ -24,8 +25,8 @@ namespace sluice {
 // What the loaded model allows.
 struct ModelLimits {
   int32_t vocab_size = 0;
-  Tokens max_model_len{0};        // prompt and output together
-  std::vector<TokenId> eos_ids;   // end a request unless it says ignore_eos
+  Tokens max_model_len{0};       // prompt and output together
+  std::vector<TokenId> eos_ids;  // end a request unless it says ignore_eos
 };
 
 // The model's generation_config: used where a request leaves a field unset.
@@ -39,15 +40,15 @@ struct SamplingDefaults {
 
 // What comes from outside the request.
 struct Arrival {
-  absl::Time now;               // on the engine's clock
-  uint64_t seed = 0;            // used if the request has none
-  std::string request_id;       // used if the request has none
+  absl::Time now;          // on the engine's clock
+  uint64_t seed = 0;       // used if the request has none
+  std::string request_id;  // used if the request has none
 };
 
 struct ParsedRequest {
   std::string request_id;
-  std::vector<RequestSpec> samples;            // one per sample, in order; ids not yet set
-  std::shared_ptr<const StopMatcher> stops;    // never null
+  std::vector<RequestSpec> samples;          // one per sample, in order; ids not yet set
+  std::shared_ptr<const StopMatcher> stops;  // never null
   bool include_stop = false;
 };
 
@@ -64,5 +65,8 @@ absl::StatusOr<ParsedRequest> CheckGenerateRequest(const v1::GenerateRequest& re
 absl::StatusOr<std::vector<TokenId>> CheckTokenIds(
     const google::protobuf::RepeatedField<uint32_t>& ids, const std::string& field,
     int32_t vocab_size);
+
+// Returns FAILED_PRECONDITION naming `field` if the model has no tokenizer.
+absl::Status CheckHasText(const Tokenizer& tokenizer, const char* field);
 
 }  // namespace sluice

@@ -1,6 +1,6 @@
-// SampleOutput collects what one sample has produced since its last message to the client: events of
-// the engine go in, Output and Finished messages come out. However much came in, it leaves as one
-// Output, so a busy connection carries fewer, larger messages.
+// SampleOutput collects what one sample has produced since its last message to the client: events
+// of the engine go in, Output and Finished messages come out. However much came in, it leaves as
+// one Output, so a busy connection carries fewer, larger messages.
 //
 // Thread-compatible.
 #pragma once

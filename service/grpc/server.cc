@@ -66,8 +66,8 @@ absl::Status Validate(const GrpcServerOptions& options) {
   }
   constexpr int64_t kMost = (int64_t{1} << 31) - 1;
   if (options.max_receive_bytes < 1 || options.max_receive_bytes > kMost) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "max_receive_bytes: ", options.max_receive_bytes, " is not in [1, ", kMost, "]"));
+    return absl::InvalidArgumentError(absl::StrCat("max_receive_bytes: ", options.max_receive_bytes,
+                                                   " is not in [1, ", kMost, "]"));
   }
   if (options.pump_threads < 1) {
     return absl::InvalidArgumentError(
@@ -153,7 +153,8 @@ void GrpcServer::Shutdown(absl::Duration grace) {
     impl_->control.BeginDrain();
     impl_->control.Shutdown();
     impl_->health.Shutdown();
-    impl_->server->Shutdown(absl::ToChronoTime(absl::Now() + std::min(grace, absl::Hours(24 * 365))));
+    impl_->server->Shutdown(
+        absl::ToChronoTime(absl::Now() + std::min(grace, absl::Hours(24 * 365))));
     impl_->pump->Stop();
   });
 }

@@ -1,6 +1,6 @@
-// StreamPump moves work from the engine thread to threads of its own: the engine says "this call has
-// something", a pump thread calls it back to detokenize and write. So the engine never runs gRPC or
-// tokenizer code, and never waits.
+// StreamPump moves work from the engine thread to threads of its own: the engine says "this call
+// has something", a pump thread calls it back to detokenize and write. So the engine never runs
+// gRPC or tokenizer code, and never waits.
 //
 // Thread-safe.
 #pragma once

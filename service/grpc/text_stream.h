@@ -1,5 +1,5 @@
-// TextStream turns the tokens of one sample into the text its client sees: detokenized, never half a
-// character, and ending before (or after, if asked) the first stop string.
+// TextStream turns the tokens of one sample into the text its client sees: detokenized, never half
+// a character, and ending before (or after, if asked) the first stop string.
 //
 // Text that may turn out to be the beginning of a stop string is held back until that is decided;
 // a stop string may span any number of tokens.

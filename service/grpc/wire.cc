@@ -41,8 +41,7 @@ std::string FindInvalidUtf8(const UnknownFieldSet& fields, const Descriptor& typ
     } else if (field->type() == FieldDescriptor::TYPE_MESSAGE) {
       UnknownFieldSet inner;
       if (!inner.ParseFromString(bytes)) return absl::StrCat(path, ": bytes do not parse");
-      std::string found =
-          FindInvalidUtf8(inner, *field->message_type(), absl::StrCat(path, "."));
+      std::string found = FindInvalidUtf8(inner, *field->message_type(), absl::StrCat(path, "."));
       if (!found.empty()) return found;
     }
   }
@@ -57,8 +56,7 @@ std::string DescribeParseFailure(const std::string& bytes, const Descriptor& typ
     if (!found.empty()) return found;
   }
   return absl::StrCat("request: its ", bytes.size(), " bytes are not a ",
-                      std::string(type.full_name()),
-                      " message; encode it from proto/sluice/v1");
+                      std::string(type.full_name()), " message; encode it from proto/sluice/v1");
 }
 
 }  // namespace

@@ -85,9 +85,8 @@ std::vector<Segment> TokenFinder::Cut(std::string_view text, bool parse_special)
     size_t end = at + match.size;
     at = end;
     const AddedToken& token = *match.token;
-    const bool inside_word =
-        token.single_word &&
-        (EndsWithWord(text.substr(0, begin)) || StartsWithWord(text.substr(end)));
+    const bool inside_word = token.single_word && (EndsWithWord(text.substr(0, begin)) ||
+                                                   StartsWithWord(text.substr(end)));
     if (!inside_word && (parse_special || !token.special)) {
       if (token.lstrip) begin -= TrailingSpace(text.substr(done, begin - done));
       if (token.rstrip) end += LeadingSpace(text.substr(end));
@@ -101,8 +100,9 @@ std::vector<Segment> TokenFinder::Cut(std::string_view text, bool parse_special)
   return segments;
 }
 
-absl::StatusOr<std::unique_ptr<AddedTokens>> AddedTokens::Parse(
-    const std::optional<JsonNode>& node, const Bpe& bpe, const Normalizer& normalizer) {
+absl::StatusOr<std::unique_ptr<AddedTokens>> AddedTokens::Parse(const std::optional<JsonNode>& node,
+                                                                const Bpe& bpe,
+                                                                const Normalizer& normalizer) {
   std::unique_ptr<AddedTokens> out(new AddedTokens());
   if (!node.has_value()) return out;
   SLUICE_ASSIGN_OR_RETURN(const std::vector<JsonNode> elements, node->Elements());
@@ -144,9 +144,8 @@ absl::StatusOr<AddedToken> AddedTokens::ReadToken(const JsonNode& node, const Bp
   }
   const std::optional<std::string_view> vocab_text = bpe.Text(token.id);
   if (vocab_text.has_value() && *vocab_text != token.content) {
-    return node.Invalid(absl::StrCat("id ", token.id, " of '", token.content,
-                                     "' belongs to '", std::string(*vocab_text),
-                                     "' in model.vocab"));
+    return node.Invalid(absl::StrCat("id ", token.id, " of '", token.content, "' belongs to '",
+                                     std::string(*vocab_text), "' in model.vocab"));
   }
   if (Find(token.id) != nullptr || Find(token.content) != nullptr) {
     return node.Invalid(absl::StrCat("'", token.content, "' (id ", token.id,

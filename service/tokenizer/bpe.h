@@ -82,13 +82,13 @@ class Bpe {
   bool ignore_merges_ = false;
   std::optional<TokenId> unk_;
 
-  std::vector<std::optional<std::string>> texts_;              // by id
-  absl::flat_hash_map<absl::string_view, TokenId> ids_;        // keys point into texts_
-  absl::flat_hash_map<uint64_t, Merge> merges_;                // key: left id, right id
-  std::array<TokenId, 256> unit_ids_ = {};                     // by byte; -1: not in the vocabulary
-  std::array<TokenId, 256> fallback_ids_ = {};                 // "<0x0A>"; -1 as above
-  std::vector<std::string> words_text_;                        // by id; what pieces look like
-  absl::flat_hash_map<absl::string_view, TokenId> words_;      // keys point into words_text_
+  std::vector<std::optional<std::string>> texts_;          // by id
+  absl::flat_hash_map<absl::string_view, TokenId> ids_;    // keys point into texts_
+  absl::flat_hash_map<uint64_t, Merge> merges_;            // key: left id, right id
+  std::array<TokenId, 256> unit_ids_ = {};                 // by byte; -1: not in the vocabulary
+  std::array<TokenId, 256> fallback_ids_ = {};             // "<0x0A>"; -1 as above
+  std::vector<std::string> words_text_;                    // by id; what pieces look like
+  absl::flat_hash_map<absl::string_view, TokenId> words_;  // keys point into words_text_
   size_t longest_word_ = 0;
 };
 

@@ -96,8 +96,8 @@ absl::Status Bpe::ReadVocab(const JsonNode& node) {
   TokenId end = 0;
   for (const auto& [text, id] : node.value().items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxVocab) {
-      return node.Invalid(absl::StrCat("id of '", text, "' is ", id.dump(), "; want 0 to ",
-                                       kMaxVocab - 1));
+      return node.Invalid(
+          absl::StrCat("id of '", text, "' is ", id.dump(), "; want 0 to ", kMaxVocab - 1));
     }
     end = std::max(end, id.get<TokenId>() + 1);
   }

@@ -193,9 +193,8 @@ std::string_view StripText(const StripStep& step, std::string_view text) {
   for (size_t i = 0; i < step.start && text.substr(0, c.size()) == c; ++i) {
     text.remove_prefix(c.size());
   }
-  for (size_t i = 0; i < step.stop && text.size() >= c.size() &&
-                     text.substr(text.size() - c.size()) == c;
-       ++i) {
+  for (size_t i = 0;
+       i < step.stop && text.size() >= c.size() && text.substr(text.size() - c.size()) == c; ++i) {
     text.remove_suffix(c.size());
   }
   return text;

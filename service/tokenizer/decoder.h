@@ -1,6 +1,7 @@
 // Decoders: token texts back to text. A decoder is a list of steps on single tokens (Replace,
 // ByteFallback, Metaspace, Strip), then a way to join the tokens, then Strip steps on the whole.
-// Every decoder of byte-level and SentencePiece-style tokenizers has this shape; others are refused.
+// Every decoder of byte-level and SentencePiece-style tokenizers has this shape; others are
+// refused.
 #pragma once
 
 #include <memory>

@@ -59,8 +59,8 @@ class Parser {
       const bool valid = id.value().is_number_integer() && id.value().get<int64_t>() >= 0 &&
                          id.value().get<int64_t>() < vocab_size_;
       if (!valid) {
-        return id.Invalid(absl::StrCat("id ", id.value().dump(), " is not in 0 to ",
-                                       vocab_size_ - 1));
+        return id.Invalid(
+            absl::StrCat("id ", id.value().dump(), " is not in 0 to ", vocab_size_ - 1));
       }
       out->push_back(id.value().get<TokenId>());
     }

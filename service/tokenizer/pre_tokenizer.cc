@@ -18,8 +18,8 @@ constexpr std::string_view kGpt2Regex =
 
 void Emit(const Piece& piece, const std::vector<Span>& spans, std::vector<Piece>* out) {
   for (const Span& span : spans) {
-    out->push_back({piece.text.substr(span.begin, span.end - span.begin),
-                    piece.at_start && span.begin == 0});
+    out->push_back(
+        {piece.text.substr(span.begin, span.end - span.begin), piece.at_start && span.begin == 0});
   }
 }
 
@@ -184,8 +184,7 @@ class Parser {
       return std::make_unique<PatternStep>(CharacterPattern(IsPunctuation), behavior);
     }
     if (type == "WhitespaceSplit") {
-      return std::make_unique<PatternStep>(CharacterPattern(IsWhitespace),
-                                           SplitBehavior::kRemoved);
+      return std::make_unique<PatternStep>(CharacterPattern(IsWhitespace), SplitBehavior::kRemoved);
     }
     return node.Unimplemented(absl::StrCat("pre-tokenizer '", type, "'"));
   }

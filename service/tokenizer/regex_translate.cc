@@ -1,4 +1,5 @@
-// The rewriting half of regex.h. Differences handled here, Oniguruma 6.9 (Ruby) against PCRE2 10.42:
+// The rewriting half of regex.h. Differences handled here, Oniguruma 6.9 (Ruby) against
+// PCRE2 10.42:
 //   \s \S   White_Space; PCRE2's also has U+180E
 //   \w \W   letters, marks, decimal digits, connectors; PCRE2's has no marks
 //   \h \H   a hexadecimal digit; PCRE2: horizontal space
@@ -151,8 +152,6 @@ class Translator {
 
 }  // namespace
 
-absl::StatusOr<std::string> TranslateRegex(std::string_view onig) {
-  return Translator(onig).Run();
-}
+absl::StatusOr<std::string> TranslateRegex(std::string_view onig) { return Translator(onig).Run(); }
 
 }  // namespace sluice

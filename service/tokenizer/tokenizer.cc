@@ -53,8 +53,8 @@ class TokenizerImpl : public Tokenizer {
     SLUICE_ASSIGN_OR_RETURN(out->bpe_, Bpe::Parse(model, out->pre_tokenizer_->byte_level()));
     SLUICE_ASSIGN_OR_RETURN(
         out->added_, AddedTokens::Parse(root.Find("added_tokens"), *out->bpe_, *out->normalizer_));
-    SLUICE_ASSIGN_OR_RETURN(out->post_, ParsePostProcessor(Member(root, "post_processor"),
-                                                           out->vocab_size()));
+    SLUICE_ASSIGN_OR_RETURN(out->post_,
+                            ParsePostProcessor(Member(root, "post_processor"), out->vocab_size()));
     SLUICE_ASSIGN_OR_RETURN(out->decoder_, ParseDecoder(Member(root, "decoder")));
     return out;
   }

@@ -1,8 +1,8 @@
 // Tokenizer: text to token ids and back, from a Hugging Face tokenizer.json.
 //
-// Supported: BPE models, byte-level (GPT-2, Llama-3, Qwen) and SentencePiece-style with byte fallback
-// (Llama-2, Mistral), with their normalizers, pre-tokenizers, added tokens, template post-processor
-// and decoders. Anything else is UNIMPLEMENTED; the message names the component.
+// Supported: BPE models, byte-level (GPT-2, Llama-3, Qwen) and SentencePiece-style with byte
+// fallback (Llama-2, Mistral), with their normalizers, pre-tokenizers, added tokens, template
+// post-processor and decoders. Anything else is UNIMPLEMENTED; the message names the component.
 //
 // Thread-safe after construction.
 #pragma once
@@ -22,12 +22,17 @@ namespace sluice {
 
 class Tokenizer {
  public:
-  // Reads `dir`/tokenizer.json. Returns NOT_FOUND, INVALID_ARGUMENT or UNIMPLEMENTED naming file and
-  // field.
+  // Reads `dir`/tokenizer.json. Returns NOT_FOUND, INVALID_ARGUMENT or UNIMPLEMENTED naming file
+  // and field.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& dir);
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(const std::string& json,
                                                              const std::string& where);
+  // For a model without tokenizer.json: has_text() is false, every text is empty.
+  static std::unique_ptr<Tokenizer> IdsOnly(int32_t vocab_size);
   virtual ~Tokenizer() = default;
+
+  // False: this model only takes and gives token ids.
+  virtual bool has_text() const { return true; }
 
   // Encodes `text`. `add_special`: apply the post-processor (BOS and so on). Special tokens written
   // out in the text ("<|eos|>") are recognised only if `parse_special`.

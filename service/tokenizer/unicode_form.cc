@@ -52,8 +52,8 @@ void SortMarks(std::vector<utf8proc_int32_t>* text) {
       ++it;
       continue;
     }
-    const auto end = std::find_if(it, text->end(),
-                                  [](utf8proc_int32_t c) { return CombiningClass(c) == 0; });
+    const auto end =
+        std::find_if(it, text->end(), [](utf8proc_int32_t c) { return CombiningClass(c) == 0; });
     std::stable_sort(it, end, [](utf8proc_int32_t a, utf8proc_int32_t b) {
       return CombiningClass(a) < CombiningClass(b);
     });
@@ -71,8 +71,8 @@ std::string ToUnicodeForm(std::string text, UnicodeForm form) {
   SortMarks(&parts);
   auto n = static_cast<utf8proc_ssize_t>(parts.size());
   if (Composes(form)) {
-    const utf8proc_ssize_t composed = utf8proc_normalize_utf32(
-        parts.data(), n, static_cast<utf8proc_option_t>(options));
+    const utf8proc_ssize_t composed =
+        utf8proc_normalize_utf32(parts.data(), n, static_cast<utf8proc_option_t>(options));
     if (composed >= 0) n = composed;
   }
   text.clear();

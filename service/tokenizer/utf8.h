@@ -44,9 +44,9 @@ std::string ReplaceInvalidUtf8(std::string_view s);
 // REQUIRES: `s` is valid UTF-8 and not empty.
 size_t LastCharacterStart(std::string_view s);
 
-bool IsWhitespace(char32_t c);   // Unicode property White_Space
-bool IsNumeric(char32_t c);      // general category N*
-bool IsPunctuation(char32_t c);  // general category P*, or ASCII punctuation
+bool IsWhitespace(char32_t c);     // Unicode property White_Space
+bool IsNumeric(char32_t c);        // general category N*
+bool IsPunctuation(char32_t c);    // general category P*, or ASCII punctuation
 bool IsWordCharacter(char32_t c);  // letters, marks, digits, connectors, joiners: a regex's \w
 
 // Lower case of one character; appended because one (U+0130) becomes two.

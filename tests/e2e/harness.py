@@ -37,6 +37,7 @@ DEMO_MODEL = os.path.join(ROOT, "deploy", "demo", "model")
 # Set by main().
 SLUICE = ""
 MAKE_CHECKPOINT = ""
+MALFORMED_CLIENT = ""
 # Sanitizers slow everything down: timeouts are multiplied by this.
 PATIENCE = 1.0
 
@@ -273,16 +274,20 @@ def _watchdog(seconds):
 
 
 def main():
-    global SLUICE, MAKE_CHECKPOINT, PATIENCE
+    global SLUICE, MAKE_CHECKPOINT, MALFORMED_CLIENT, PATIENCE
+    build = os.path.join(ROOT, "build", "release")
     parser = argparse.ArgumentParser()
-    parser.add_argument("--sluice", default=os.path.join(ROOT, "build", "release", "sluice"))
+    parser.add_argument("--sluice", default=os.path.join(build, "sluice"))
     parser.add_argument("--make-checkpoint", default=os.path.join(
-        ROOT, "build", "release", "tests", "support", "make_random_checkpoint"))
+        build, "tests", "support", "make_random_checkpoint"))
+    parser.add_argument("--malformed-client", default=os.path.join(
+        build, "tests", "e2e", "malformed", "malformed_client"))
     parser.add_argument("--patience", type=float, default=1.0)
     parser.add_argument("--give-up-after", type=float, default=600.0)
     options, rest = parser.parse_known_args()
     SLUICE = os.path.abspath(options.sluice)
     MAKE_CHECKPOINT = os.path.abspath(options.make_checkpoint)
+    MALFORMED_CLIENT = os.path.abspath(options.malformed_client)
     PATIENCE = options.patience
     _watchdog(options.give_up_after)
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

@@ -92,7 +92,9 @@ class OffloadEquivalenceTest(harness.TestCase):
 class PreemptionTest(harness.TestCase):
     """A high-priority request takes the blocks of a running one, whose answer stays the same."""
 
-    LONG = dict(max_tokens=400, ignore_eos=True)
+    # Needs about 50 of the small pool's 52 blocks in the end: two such requests take everything from
+    # each other.
+    LONG = dict(max_tokens=1200, ignore_eos=True)
 
     def check(self, *arguments):
         prompt = prompts()[0]
@@ -100,11 +102,11 @@ class PreemptionTest(harness.TestCase):
         expected = relaxed.generate(prompt, **self.LONG)
         self.assertEqual(relaxed.stop(), 0)
 
-        server = self.start_server("--device-kv-blocks=44", *arguments)
+        server = self.start_server("--device-kv-blocks=52", *arguments)
         low = server.start_client("generate", prompt=prompt, temperature=0, json=True, **self.LONG)
         harness.wait_until(lambda: server.metric("sluice_generated_tokens_total") > 10, "tokens")
-        urgent = server.generate(prompts()[9], max_tokens=200, ignore_eos=True, priority=10)
-        self.assertEqual(len(urgent["output_ids"]), 200)
+        urgent = server.generate(prompts()[9], priority=10, **self.LONG)
+        self.assertEqual(len(urgent["output_ids"]), self.LONG["max_tokens"])
         out, err = low.communicate(timeout=60 * harness.PATIENCE)
         self.assertEqual(low.returncode, 0, err)
         record = harness.last_json(out)

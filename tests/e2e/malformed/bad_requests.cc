@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "google/protobuf/stubs/logging.h"
+
 namespace sluice::malformed {
 namespace {
 
@@ -65,9 +67,8 @@ void AddSampling(std::vector<Mutation>* all) {
 }
 
 void AddPrompt(std::vector<Mutation>* all) {
-  all->push_back({"no prompt", [](GenerateRequest* r, const ServerInfo&, Random&) {
-                    r->clear_prompt();
-                  }});
+  all->push_back(
+      {"no prompt", [](GenerateRequest* r, const ServerInfo&, Random&) { r->clear_prompt(); }});
   all->push_back({"no ids", [](GenerateRequest* r, const ServerInfo&, Random&) {
                     r->mutable_token_ids()->clear_ids();
                   }});
@@ -94,18 +95,18 @@ void AddStopping(std::vector<Mutation>* all) {
                     r->mutable_stopping()->set_min_tokens(
                         Above(r->stopping().max_tokens(), random));
                   }});
-  all->push_back({"min above context", [](GenerateRequest* r, const ServerInfo& info,
-                                          Random& random) {
-                    r->mutable_stopping()->clear_max_tokens();
-                    r->mutable_stopping()->set_min_tokens(Above(info.max_model_len(), random));
-                  }});
+  all->push_back(
+      {"min above context", [](GenerateRequest* r, const ServerInfo& info, Random& random) {
+         r->mutable_stopping()->clear_max_tokens();
+         r->mutable_stopping()->set_min_tokens(Above(info.max_model_len(), random));
+       }});
   all->push_back({"stops too many", [](GenerateRequest* r, const ServerInfo&, Random& random) {
                     for (uint64_t i = 0; i < 17 + Below(random, 100); ++i) {
-                      r->mutable_stopping()->add_stop("x");
+                      *r->mutable_stopping()->add_stop() = std::string(1, 'x');
                     }
                   }});
   all->push_back({"stop empty", [](GenerateRequest* r, const ServerInfo&, Random&) {
-                    r->mutable_stopping()->add_stop("");
+                    r->mutable_stopping()->add_stop();
                   }});
   all->push_back({"stop long", [](GenerateRequest* r, const ServerInfo&, Random& random) {
                     r->mutable_stopping()->add_stop(Longer(256, random));
@@ -113,11 +114,10 @@ void AddStopping(std::vector<Mutation>* all) {
   all->push_back({"stop ids too many", [](GenerateRequest* r, const ServerInfo&, Random&) {
                     for (int i = 0; i < 65; ++i) r->mutable_stopping()->add_stop_token_ids(1);
                   }});
-  all->push_back({"stop id outside", [](GenerateRequest* r, const ServerInfo& info,
-                                        Random& random) {
-                    r->mutable_stopping()->add_stop_token_ids(
-                        Above(info.vocab_size() - 1, random));
-                  }});
+  all->push_back(
+      {"stop id outside", [](GenerateRequest* r, const ServerInfo& info, Random& random) {
+         r->mutable_stopping()->add_stop_token_ids(Above(info.vocab_size() - 1, random));
+       }});
 }
 
 void AddScheduling(std::vector<Mutation>* all) {
@@ -129,8 +129,9 @@ void AddScheduling(std::vector<Mutation>* all) {
                   }});
   all->push_back({"tenant character", [](GenerateRequest* r, const ServerInfo&, Random& random) {
                     constexpr std::string_view kBad = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}~\n\t";
-                    r->mutable_scheduling()->set_tenant(
-                        std::string("tenant") + kBad[Below(random, kBad.size())]);
+                    std::string* tenant = r->mutable_scheduling()->mutable_tenant();
+                    tenant->assign(1 + Below(random, 60), 't');
+                    tenant->push_back(kBad[Below(random, kBad.size())]);
                   }});
   all->push_back({"priority low", [](GenerateRequest* r, const ServerInfo&, Random& random) {
                     r->mutable_scheduling()->set_priority(
@@ -147,9 +148,11 @@ void AddScheduling(std::vector<Mutation>* all) {
 
 // A length-delimited field.
 std::string Field(int number, const std::string& bytes) {
-  std::string out(1, static_cast<char>(number << 3 | 2));
-  out += static_cast<char>(bytes.size());  // below 128
-  return out + bytes;
+  std::string out;
+  out.push_back(static_cast<char>(number << 3 | 2));
+  out.push_back(static_cast<char>(bytes.size()));  // below 128
+  out.append(bytes);
+  return out;
 }
 
 }  // namespace
@@ -176,9 +179,14 @@ const std::vector<Mutation>& Mutations() {
 
 std::string WithInvalidUtf8(Random& random) {
   // Lone continuation, cut characters, overlong, surrogate, too large, never valid.
-  const std::array<std::string, 7> bad = {"\x80",         "a\xC3",        "\xE6\x97",
-                                          "\xC0\xAF",     "\xED\xA0\x80", "\xF5\x80\x80\x80",
-                                          "ok\xFF" "end"};
+  const std::array<std::string, 7> bad = {"\x80",
+                                          "a\xC3",
+                                          "\xE6\x97",
+                                          "\xC0\xAF",
+                                          "\xED\xA0\x80",
+                                          "\xF5\x80\x80\x80",
+                                          "ok\xFF"
+                                          "end"};
   const std::string& bytes = bad[Below(random, bad.size())];
   std::string rest = GoodRequest().SerializeAsString();
   switch (Below(random, 5)) {
@@ -196,6 +204,7 @@ std::string WithInvalidUtf8(Random& random) {
 }
 
 std::string NotAMessage(const google::protobuf::Message& message, Random& random) {
+  const google::protobuf::LogSilencer silence;  // about bad strings
   const std::unique_ptr<google::protobuf::Message> parsed(message.New());
   for (;;) {
     std::string bytes;

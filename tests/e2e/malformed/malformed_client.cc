@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
   app.add_option("--count", options.count, "requests to send")->capture_default_str();
   app.add_option("--seed", options.seed, "of the choice of requests")->capture_default_str();
   app.add_option("--max-receive-bytes", options.max_receive_bytes,
-                 "the server's limit on a message")->capture_default_str();
+                 "the server's limit on a message")
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   const sluice::malformed::Result result = sluice::malformed::Attack(options);
   std::cout << "seed " << options.seed << "\n";

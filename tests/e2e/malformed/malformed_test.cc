@@ -1,4 +1,5 @@
-// The malformed client against a server without a model: quick, in one process, under sanitizers too.
+// The malformed client against a server without a model: quick, in one process, under sanitizers
+// too.
 #include <sstream>
 
 #include "gtest/gtest.h"

@@ -1,5 +1,5 @@
-// Clients that do what a generated stub never would: any bytes to any method, and bytes that are not
-// even gRPC.
+// Clients that do what a generated stub never would: any bytes to any method, and bytes that are
+// not even gRPC.
 #pragma once
 
 #include <chrono>
@@ -17,15 +17,15 @@ struct RawCall {
   std::string method;                 // "/sluice.v1.Inference/Generate"
   std::vector<std::string> messages;  // sent one after the other, then half-closed
   std::vector<std::pair<std::string, std::string>> metadata;
-  bool compress = false;              // gzip
+  bool compress = false;  // gzip
   std::chrono::milliseconds timeout{60'000};
 };
 
 // Makes the call, reads whatever comes, and returns its status.
 grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel, const RawCall& call);
 
-// A plain TCP connection to `endpoint` ("host:port", a numeric IPv4 address or localhost). Closed by
-// the destructor.
+// A plain TCP connection to `endpoint` ("host:port", a numeric IPv4 address or localhost). Closed
+// by the destructor.
 class TcpConnection {
  public:
   explicit TcpConnection(const std::string& endpoint);

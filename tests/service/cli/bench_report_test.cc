@@ -1,7 +1,7 @@
 #include "service/cli/bench_report.h"
 
-#include "gtest/gtest.h"
 #include "gmock/gmock.h"
+#include "gtest/gtest.h"
 
 namespace sluice {
 namespace {
@@ -35,10 +35,10 @@ BenchRecord Failed(grpc::StatusCode code) {
 }
 
 TEST(BenchSummaryTest, CountsGoodRequestsAndFailuresByCode) {
-  BenchSummary s = Summarize({Good(1, false), Good(3, false), Failed(grpc::StatusCode::UNAVAILABLE),
-                              Failed(grpc::StatusCode::UNAVAILABLE),
-                              Failed(grpc::StatusCode::INTERNAL)},
-                             absl::Seconds(4));
+  BenchSummary s =
+      Summarize({Good(1, false), Good(3, false), Failed(grpc::StatusCode::UNAVAILABLE),
+                 Failed(grpc::StatusCode::UNAVAILABLE), Failed(grpc::StatusCode::INTERNAL)},
+                absl::Seconds(4));
   EXPECT_EQ(s.ok, 2);
   EXPECT_EQ(s.failures(), 3);
   EXPECT_EQ(s.failed["UNAVAILABLE"], 2);

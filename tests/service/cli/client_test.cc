@@ -42,7 +42,8 @@ TEST(ErrorTextTest, KnowsEveryCode) {
 }
 
 TEST(ConnectTest, RefusesWhatIsNotAnEndpoint) {
-  for (const char* endpoint : {"", "localhost", "localhost:", ":1", "localhost:0", "h:70000", "h:x"}) {
+  for (const char* endpoint :
+       {"", "localhost", "localhost:", ":1", "localhost:0", "h:70000", "h:x"}) {
     EXPECT_THAT(Client::Connect(endpoint, absl::Seconds(1)),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not HOST:PORT")))
         << endpoint;

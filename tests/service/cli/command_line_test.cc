@@ -46,9 +46,9 @@ Outcome RunWith(const Args& args) {
 
 TEST(ServeFlagsTest, ReadsEveryForm) {
   ServeCommand serve;
-  ASSERT_THAT(Parse(serve, {"--model", "m", "--port=0", "--max_model_len", "2048", "--no-preemption",
-                            "--device-kv-gib", "64MiB", "--host-kv-blocks", "0", "--link-gbps=0.05",
-                            "--metrics-port", "off", "--dtype", "f32"}),
+  ASSERT_THAT(Parse(serve, {"--model", "m", "--port=0", "--max_model_len", "2048",
+                            "--no-preemption", "--device-kv-gib", "64MiB", "--host-kv-blocks", "0",
+                            "--link-gbps=0.05", "--metrics-port", "off", "--dtype", "f32"}),
               IsOk());
   EXPECT_EQ(serve.config().model, "m");
   EXPECT_EQ(serve.config().port, 0);
@@ -95,13 +95,16 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadServeFlagsTest,
     ::testing::Values(
         BadLine{"NoModel", {}, "--model is required"},
-        BadLine{"Unknown", {"--model", "m", "--prot", "1"},
+        BadLine{"Unknown",
+                {"--model", "m", "--prot", "1"},
                 "unknown flag --prot; did you mean --port? (see sluice serve --help)"},
         BadLine{"UnknownSnake", {"--max_model_length", "1"}, "did you mean --max-model-len?"},
         BadLine{"UnknownNo", {"--no-preemptoin"}, "did you mean --no-preemption?"},
-        BadLine{"OutOfRange", {"--model", "m", "--port", "70000"},
+        BadLine{"OutOfRange",
+                {"--model", "m", "--port", "70000"},
                 "--port: 70000 is not in [0, 65535]"},
-        BadLine{"NotANumber", {"--model", "m", "--threads", "two"},
+        BadLine{"NotANumber",
+                {"--model", "m", "--threads", "two"},
                 "--threads: \"two\" is not a whole number"},
         BadLine{"Negative", {"--model", "m", "--host-kv-gib", "-1"}, "--host-kv-gib: \"-1\""},
         BadLine{"NoValue", {"--model"}, "--model: needs a value after it"},
@@ -109,11 +112,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"StrayWord", {"m"}, "unexpected argument \"m\""},
         BadLine{"StrayDash", {"-x"}, "unexpected argument \"-x\""},
         BadLine{"Choice", {"--model", "m", "--dtype", "fp32"}, "did you mean f32?"},
-        BadLine{"BothPools", {"--model", "m", "--device-kv-gib", "1", "--device-kv-blocks", "1"},
+        BadLine{"BothPools",
+                {"--model", "m", "--device-kv-gib", "1", "--device-kv-blocks", "1"},
                 "exclude each other"},
         BadLine{"EmptyModel", {"--model="}, "--model: is empty"},
         BadLine{"BlockSize", {"--model", "m", "--block-size", "40"}, "not a multiple of 16"},
-        BadLine{"MetricsPort", {"--model", "m", "--metrics-port", "on"},
+        BadLine{"MetricsPort",
+                {"--model", "m", "--metrics-port", "on"},
                 "--metrics-port: \"on\" is not a whole number"}),
     [](const auto& info) { return info.param.name; });
 
@@ -129,11 +134,32 @@ TEST(ServeFlagsTest, TheCommandLineWinsOverTheFile) {
 
 TEST(GenerateFlagsTest, BuildTheRequest) {
   GenerateCommand generate;
-  ASSERT_THAT(Parse(generate, {"--prompt", "--looks like a flag", "--max-tokens", "5", "--stop", "a",
-                               "--stop", "", "--temperature", "0", "--top-k", "3", "--seed",
-                               "18446744073709551615", "--ignore-eos", "--n", "2", "--logprobs", "0",
-                               "--tenant", "t", "--priority", "-3", "--cache-salt=",
-                               "--stop-token-ids", "4,5"}),
+  ASSERT_THAT(Parse(generate, {"--prompt",
+                               "--looks like a flag",
+                               "--max-tokens",
+                               "5",
+                               "--stop",
+                               "a",
+                               "--stop",
+                               "",
+                               "--temperature",
+                               "0",
+                               "--top-k",
+                               "3",
+                               "--seed",
+                               "18446744073709551615",
+                               "--ignore-eos",
+                               "--n",
+                               "2",
+                               "--logprobs",
+                               "0",
+                               "--tenant",
+                               "t",
+                               "--priority",
+                               "-3",
+                               "--cache-salt=",
+                               "--stop-token-ids",
+                               "4,5"}),
               IsOk());
   std::istringstream in;
   const absl::StatusOr<v1::GenerateRequest> request = BuildRequest(generate.options(), in);
@@ -249,7 +275,8 @@ TEST(RunTest, UsageErrorsAreOneLineAndCodeTwo) {
   EXPECT_EQ(RunWith({}).code, kExitUsage);
   const Outcome typo = RunWith({"genrate"});
   EXPECT_EQ(typo.code, kExitUsage);
-  EXPECT_EQ(typo.err, "sluice: unknown command \"genrate\"; did you mean generate? (see sluice --help)\n");
+  EXPECT_EQ(typo.err,
+            "sluice: unknown command \"genrate\"; did you mean generate? (see sluice --help)\n");
   const Outcome flag = RunWith({"serve", "--prot", "1"});
   EXPECT_EQ(flag.code, kExitUsage);
   EXPECT_EQ(flag.out, "");

@@ -57,8 +57,8 @@ TEST(DemoPlanTest, QuestionsAboutOneDocumentShareItAsAPrefix) {
     for (size_t i = 2; i < plan.requests.size(); i += 2) {
       const std::vector<TokenId>& other = plan.requests[i].prompt;
       ASSERT_GE(other.size(), shared);
-      EXPECT_TRUE(std::equal(first.begin(), first.begin() + static_cast<int64_t>(shared),
-                             other.begin()));
+      EXPECT_TRUE(
+          std::equal(first.begin(), first.begin() + static_cast<int64_t>(shared), other.begin()));
     }
   }
 }
@@ -128,12 +128,12 @@ TEST(DemoReportTest, ShowsRowsTotalsAndAnAnswerWithTheLinkLabelled) {
   EXPECT_THAT(rows, HasSubstr("UNAVAILABLE"));
   v1::ServerInfo info;
   info.set_link_bytes_per_second(50e6);
-  const std::string totals = RenderTotals(
-      results,
-      {{"sluice_activity_seconds_total{state=\"idle\"}", 1},
-       {"sluice_activity_seconds_total{state=\"both\"}", 3},
-       {"sluice_kv_transfer_bytes_total{src=\"host\",dst=\"device\"}", 1 << 20}},
-      info);
+  const std::string totals =
+      RenderTotals(results,
+                   {{"sluice_activity_seconds_total{state=\"idle\"}", 1},
+                    {"sluice_activity_seconds_total{state=\"both\"}", 3},
+                    {"sluice_kv_transfer_bytes_total{src=\"host\",dst=\"device\"}", 1 << 20}},
+                   info);
   EXPECT_THAT(totals, HasSubstr("375 loaded from host (75.0 %)"));
   EXPECT_THAT(totals, HasSubstr("1 MiB (link emulated at 0.05 GB/s)"));
   EXPECT_THAT(totals, HasSubstr("both at once 75.0 %"));

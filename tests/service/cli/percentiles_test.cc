@@ -53,8 +53,10 @@ TEST(SamplesTest, SplitsRandomSamplesAtTheRightPlace) {
     for (const double p : {1.0, 25.0, 50.0, 90.0, 99.0}) {
       const double at = samples.Percentile(p);
       const double n = static_cast<double>(values.size() - 1);
-      const auto below = std::count_if(values.begin(), values.end(), [at](double v) { return v < at; });
-      const auto above = std::count_if(values.begin(), values.end(), [at](double v) { return v > at; });
+      const auto below =
+          std::count_if(values.begin(), values.end(), [at](double v) { return v < at; });
+      const auto above =
+          std::count_if(values.begin(), values.end(), [at](double v) { return v > at; });
       EXPECT_LE(static_cast<double>(below), n * p / 100 + 1);
       EXPECT_LE(static_cast<double>(above), n * (100 - p) / 100 + 1);
     }

@@ -110,6 +110,12 @@ TEST_F(FlagSetTest, ErrorsNameTheSourceAndTheValue) {
               StatusIs(kBad, "--caching: \"maybe\" is neither true nor false"));
 }
 
+TEST_F(FlagSetTest, TheCommandLineCanBeTypedAgain) {
+  ASSERT_THAT(flags_.Apply({}, {Line("stop", {"it's"}), Line("caching", {"off"})}), IsOk());
+  EXPECT_EQ(flags_.ToCommandLine(),
+            "--port 50051 --block-length 32 --stop 'it'\\''s' --mode auto --no-caching");
+}
+
 TEST_F(FlagSetTest, ARequiredFlagMustBeGivenSomewhere) {
   std::string model;
   flags_.String("model", &model, "DIR", "the directory").required = true;

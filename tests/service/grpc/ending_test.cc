@@ -11,8 +11,8 @@
 namespace sluice {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::Answer;
+using ::testing::HasSubstr;
 using testing::PlainRequest;
 using testing::TestServer;
 using testing::TestServerOptions;
@@ -200,9 +200,8 @@ TEST(EndingTest, ShutdownBreaksOffWhatDoesNotEnd) {
   ASSERT_TRUE(live->Read(&response));
   grpc::ClientContext drain_context;
   v1::DrainResponse done;
-  auto drain = std::async(std::launch::async, [&] {
-    return server.control().Drain(&drain_context, {}, &done);
-  });
+  auto drain = std::async(std::launch::async,
+                          [&] { return server.control().Drain(&drain_context, {}, &done); });
   EXPECT_TRUE(server.WaitForLoad([](const v1::Load& load) { return load.draining(); }));
   server.server().Shutdown(absl::Milliseconds(50));
   while (live->Read(&response)) {

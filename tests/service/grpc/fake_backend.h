@@ -1,5 +1,5 @@
-// A backend without a model: steps take no time, tokens are a pure function of seed and position, and
-// a test can hold steps and copies back, let them through one by one, or make them fail.
+// A backend without a model: steps take no time, tokens are a pure function of seed and position,
+// and a test can hold steps and copies back, let them through one by one, or make them fail.
 //
 // Thread-safe.
 #pragma once
@@ -30,7 +30,8 @@ class FakeBackend : public Backend {
 
   // Letters, different for every seed.
   static TokenId LetterOf(const SequenceWork& work) {
-    uint64_t x = work.sampling->seed * 0x9E3779B97F4A7C15U + static_cast<uint64_t>(work.output_index);
+    uint64_t x =
+        work.sampling->seed * 0x9E3779B97F4A7C15U + static_cast<uint64_t>(work.output_index);
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
     return static_cast<TokenId>('a' + (x >> 33) % 26);
@@ -90,7 +91,8 @@ class FakeBackend : public Backend {
       std::lock_guard<std::mutex> lock(mu_);
       const absl::Time now = clock_();
       for (const Copy& copy : copies) {
-        const Bytes bytes = info_.geometry.BytesFor(Blocks(static_cast<int64_t>(copy.blocks.size())));
+        const Bytes bytes =
+            info_.geometry.BytesFor(Blocks(static_cast<int64_t>(copy.blocks.size())));
         meter_.QueueTransfer(copy.direction, bytes);
         meter_.BeginTransfer(copy.direction, now);
         meter_.EndTransfer(copy.direction, bytes, true, now);
@@ -164,13 +166,13 @@ class FakeBackend : public Backend {
 
   mutable std::mutex mu_;
   std::condition_variable changed_;
-  TokenFunction next_token_ = LetterOf;      // guarded by mu_
-  int64_t allowed_ = kUnlimited;             // guarded by mu_
-  bool held_ = false;                        // guarded by mu_
-  int64_t steps_ = 0;                        // guarded by mu_
-  absl::Duration step_time_;                 // guarded by mu_
-  absl::Status fail_next_;                   // guarded by mu_
-  std::vector<CopyResult> finished_;         // guarded by mu_
+  TokenFunction next_token_ = LetterOf;  // guarded by mu_
+  int64_t allowed_ = kUnlimited;         // guarded by mu_
+  bool held_ = false;                    // guarded by mu_
+  int64_t steps_ = 0;                    // guarded by mu_
+  absl::Duration step_time_;             // guarded by mu_
+  absl::Status fail_next_;               // guarded by mu_
+  std::vector<CopyResult> finished_;     // guarded by mu_
 };
 
 }  // namespace sluice::testing

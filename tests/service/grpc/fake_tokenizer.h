@@ -68,9 +68,7 @@ class FakeTokenizer : public Tokenizer {
 
   bool IsSpecial(TokenId id) const override { return id >= kBos && id < kFirstWord; }
 
-  int32_t vocab_size() const override {
-    return kFirstWord + static_cast<int32_t>(words().size());
-  }
+  int32_t vocab_size() const override { return kFirstWord + static_cast<int32_t>(words().size()); }
 
   std::unique_ptr<Incremental> NewIncremental(bool skip_special) const override {
     return std::make_unique<FakeIncremental>(*this, skip_special);
@@ -106,9 +104,18 @@ class FakeTokenizer : public Tokenizer {
   };
 
   static const std::vector<std::string>& words() {
-    static const std::vector<std::string> kWords = {
-        "hello", " world", "ab", "abab", "ba", "END", "NDE", "\xC3\xA9", "\xE6\x97",
-        "\xA5",  "\xA5" "E"};
+    static const std::vector<std::string> kWords = {"hello",
+                                                    " world",
+                                                    "ab",
+                                                    "abab",
+                                                    "ba",
+                                                    "END",
+                                                    "NDE",
+                                                    "\xC3\xA9",
+                                                    "\xE6\x97",
+                                                    "\xA5",
+                                                    "\xA5"
+                                                    "E"};
     return kWords;
   }
 

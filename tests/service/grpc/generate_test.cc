@@ -11,12 +11,12 @@
 namespace sluice {
 namespace {
 
-using ::testing::HasSubstr;
-using ::testing::SizeIs;
 using testing::Answer;
 using testing::FakeBackend;
 using testing::FakeTokenizer;
+using ::testing::HasSubstr;
 using testing::PlainRequest;
+using ::testing::SizeIs;
 using testing::TestServer;
 using testing::TestServerOptions;
 
@@ -155,8 +155,8 @@ TEST(GenerateTest, StopStringEndsTheSampleAndFreesItsBlocks) {
 TEST(GenerateTest, LastTokenCanCompleteAStopString) {
   TestServer server;
   server.backend().set_token_function(Say("abSTOP"));
-  v1::GenerateRequest request =
-      PlainRequest("x", static_cast<uint32_t>(server.tokenizer().Encode("abSTOP", false, false).size()));
+  v1::GenerateRequest request = PlainRequest(
+      "x", static_cast<uint32_t>(server.tokenizer().Encode("abSTOP", false, false).size()));
   request.mutable_stopping()->add_stop("STOP");
   const Answer answer = server.Generate(request);
   ASSERT_TRUE(answer.status.ok());
@@ -227,7 +227,8 @@ TEST(GenerateTest, TokensDrawnDuringAWriteLeaveAsOneMessage) {
   v1::GenerateRequest request = PlainRequest("x", kTokens);
   request.set_logprobs(20);
   auto reader = server.inference().Generate(&context, request);
-  EXPECT_TRUE(server.WaitForLoad([&](const v1::Load&) { return server.backend().steps() >= kTokens; }));
+  EXPECT_TRUE(
+      server.WaitForLoad([&](const v1::Load&) { return server.backend().steps() >= kTokens; }));
   Answer answer;
   v1::GenerateResponse response;
   while (reader->Read(&response)) answer.Add(response);

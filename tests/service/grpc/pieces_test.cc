@@ -21,8 +21,8 @@
 namespace sluice {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::FakeTokenizer;
+using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 
@@ -41,16 +41,22 @@ TEST(WireTest, EmptyMessageHasNoBytes) {
 
 TEST(WireTest, BytesThatDoNotParseAreInvalidArgument) {
   v1::GenerateRequest out;
-  EXPECT_THAT(ParseMessage(std::string("\x12\x7F" "ab"), &out),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 bytes are not a sluice.v1")));
-  EXPECT_THAT(ParseMessage(std::string("\x12\x02" "a\x80"), &out),
+  EXPECT_THAT(
+      ParseMessage(std::string("\x12\x7F"
+                               "ab"),
+                   &out),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 bytes are not a sluice.v1")));
+  EXPECT_THAT(ParseMessage(std::string("\x12\x02"
+                                       "a\x80"),
+                           &out),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("text: byte 1 of 2")));
   EXPECT_THAT(ParseMessage(grpc::ByteBuffer(), &out),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no readable message")));
 }
 
 TEST(WireTest, RetryInfoOnlyWhereRetryingHelps) {
-  const grpc::Status full = ToGrpcStatus(absl::ResourceExhaustedError("full"), absl::Milliseconds(1500));
+  const grpc::Status full =
+      ToGrpcStatus(absl::ResourceExhaustedError("full"), absl::Milliseconds(1500));
   google::rpc::Status details;
   ASSERT_TRUE(details.ParseFromString(full.error_details()));
   google::rpc::RetryInfo retry;

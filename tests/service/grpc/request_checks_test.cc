@@ -17,8 +17,8 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::FakeTokenizer;
+using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 
@@ -102,8 +102,7 @@ void AddFloatCases(std::vector<BadRequest>* bad) {
   add("frequency_low", &S::set_frequency_penalty, -3, {"sampling.frequency_penalty: -3"});
   add("frequency_high", &S::set_frequency_penalty, 3, {"sampling.frequency_penalty: 3", "2]"});
   add("frequency_nan", &S::set_frequency_penalty, nan, {"sampling.frequency_penalty: nan"});
-  add("frequency_minus_inf", &S::set_frequency_penalty, -inf,
-      {"sampling.frequency_penalty: -inf"});
+  add("frequency_minus_inf", &S::set_frequency_penalty, -inf, {"sampling.frequency_penalty: -inf"});
 }
 
 void AddPromptCases(std::vector<BadRequest>* bad) {
@@ -129,7 +128,8 @@ void AddOtherCases(std::vector<BadRequest>* bad) {
   const auto add = [&](const char* name, const std::string& text, std::vector<std::string> said) {
     bad->push_back({name, Request(text), std::move(said)});
   };
-  add("request_id_long", "request_id: \"" + Repeat("r", 129) + "\"", {"request_id: 129 bytes", "128"});
+  add("request_id_long", "request_id: \"" + Repeat("r", 129) + "\"",
+      {"request_id: 129 bytes", "128"});
   add("n_17", "n: 17", {"n: 17", "[1, 16]"});
   add("n_large", "n: 4294967295", {"n: 4294967295"});
   add("logprobs_21", "logprobs: 21", {"logprobs: 21", "[0, 20]"});
@@ -144,7 +144,8 @@ void AddOtherCases(std::vector<BadRequest>* bad) {
   add("min_large", "stopping { min_tokens: 4294967295 }", {"stopping.min_tokens: 4294967295"});
   add("stops_17", "stopping {" + Repeat(" stop: \"x\"", 17) + "}",
       {"stopping.stop: 17 strings", "16"});
-  add("stop_empty", "stopping { stop: \"a\" stop: \"\" }", {"stopping.stop[1]: 0 bytes", "[1, 256]"});
+  add("stop_empty", "stopping { stop: \"a\" stop: \"\" }",
+      {"stopping.stop[1]: 0 bytes", "[1, 256]"});
   add("stop_long", "stopping { stop: \"" + Repeat("x", 257) + "\" }", {"stopping.stop[0]: 257"});
   add("stop_ids_65", "stopping {" + Repeat(" stop_token_ids: 1", 65) + "}",
       {"stopping.stop_token_ids: 65", "64"});
@@ -161,7 +162,8 @@ void AddOtherCases(std::vector<BadRequest>* bad) {
   add("tenant_nul", "scheduling { tenant: \"a\\000\" }", {"0x00"});
   add("tenant_umlaut", "scheduling { tenant: \"\\303\\244\" }", {"byte 0 (0xc3)"});
   add("tenant_quote", "scheduling { tenant: \"a\\\"\" }", {"0x22"});
-  add("priority_low", "scheduling { priority: -101 }", {"scheduling.priority: -101", "[-100, 100]"});
+  add("priority_low", "scheduling { priority: -101 }",
+      {"scheduling.priority: -101", "[-100, 100]"});
   add("priority_high", "scheduling { priority: 101 }", {"scheduling.priority: 101"});
   add("priority_least", "scheduling { priority: -2147483648 }", {"-2147483648"});
   add("salt_long", "scheduling { cache_salt: \"" + Repeat("s", 129) + "\" }",
@@ -193,21 +195,34 @@ TEST(RequestChecksTest, TheTableOfBadRequestsIsLong) { EXPECT_GE(BadRequests().s
 
 TEST(RequestChecksTest, EveryLimitItselfIsAllowed) {
   for (const std::string text : {
-           "sampling { temperature: 0 }", "sampling { temperature: 100 }", "sampling { top_p: 1 }",
-           "sampling { top_p: 1e-30 }", "sampling { min_p: 0 }", "sampling { min_p: 1 }",
-           "sampling { repetition_penalty: 10 }", "sampling { presence_penalty: -2 }",
-           "sampling { frequency_penalty: 2 }", "sampling { top_k: 4294967295 }", "n: 16",
-           "logprobs: 20", "logprobs: 0", "stopping { max_tokens: 4294967295 }",
-           "stopping { min_tokens: 61 }", "scheduling { priority: -100 }",
-           "scheduling { priority: 100 }", "scheduling { tenant: \"aZ0._-\" }",
-           "scheduling { ttft_deadline_ms: 4294967295 }", "token_ids { ids: 0 ids: 269 }",
+           "sampling { temperature: 0 }",
+           "sampling { temperature: 100 }",
+           "sampling { top_p: 1 }",
+           "sampling { top_p: 1e-30 }",
+           "sampling { min_p: 0 }",
+           "sampling { min_p: 1 }",
+           "sampling { repetition_penalty: 10 }",
+           "sampling { presence_penalty: -2 }",
+           "sampling { frequency_penalty: 2 }",
+           "sampling { top_k: 4294967295 }",
+           "n: 16",
+           "logprobs: 20",
+           "logprobs: 0",
+           "stopping { max_tokens: 4294967295 }",
+           "stopping { min_tokens: 61 }",
+           "scheduling { priority: -100 }",
+           "scheduling { priority: 100 }",
+           "scheduling { tenant: \"aZ0._-\" }",
+           "scheduling { ttft_deadline_ms: 4294967295 }",
+           "token_ids { ids: 0 ids: 269 }",
        }) {
     SCOPED_TRACE(text);
     EXPECT_THAT(Check(Request(text)), IsOk());
   }
   EXPECT_THAT(Check(Request("token_ids {" + Repeat(" ids: 5", kMaxLen - 1) + "}")), IsOk());
-  EXPECT_THAT(Check(Request("stopping {" + Repeat(" stop: \"" + Repeat("x", 256) + "\"", 16) + "}")),
-              IsOk());
+  EXPECT_THAT(
+      Check(Request("stopping {" + Repeat(" stop: \"" + Repeat("x", 256) + "\"", 16) + "}")),
+      IsOk());
   EXPECT_THAT(Check(Request("request_id: \"" + Repeat("r", 128) + "\"")), IsOk());
 }
 
@@ -305,6 +320,19 @@ TEST(RequestChecksTest, FirstTokenDeadlineCountsFromArrival) {
   ASSERT_THAT(parsed, IsOk());
   EXPECT_EQ(parsed->samples[0].first_token_deadline,
             absl::FromUnixSeconds(1000) + absl::Milliseconds(250));
+}
+
+TEST(RequestChecksTest, TextNeedsATokenizer) {
+  const auto tokenizer = Tokenizer::IdsOnly(270);
+  const ModelLimits limits{270, Tokens(kMaxLen), {}};
+  const auto check = [&](const std::string& text) {
+    return CheckGenerateRequest(Parse(text), limits, {}, *tokenizer, {});
+  };
+  EXPECT_THAT(check("token_ids { ids: 1 }"), IsOk());
+  EXPECT_THAT(check("text: \"x\""),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("prompt.text")));
+  EXPECT_THAT(check("token_ids { ids: 1 } stopping { stop: \"x\" }"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("stopping.stop")));
 }
 
 TEST(RequestChecksTest, TokenizerThatDoesNotFitTheModelIsOurFault) {

@@ -14,11 +14,11 @@
 namespace sluice {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
+using ::testing::AllOf;
 using testing::FakeTokenizer;
+using ::testing::HasSubstr;
 using testing::PlainRequest;
 using testing::StatusIs;
 using testing::TestServer;
@@ -229,7 +229,9 @@ TEST(ServicesTest, RandomBytesAreInvalidArgumentForEveryMethod) {
 TEST(ServicesTest, InvalidUtf8IsInvalidArgumentAndNamesTheField) {
   TestServer server;
   // Written by hand: the client library would refuse to.
-  const std::string text = std::string("\x12\x04") + "ab\xFF" "c";
+  const std::string text = std::string("\x12\x04") +
+                           "ab\xFF"
+                           "c";
   const RawAnswer prompt = CallRaw(server.channel(), "/sluice.v1.Inference/Generate", &text);
   EXPECT_EQ(prompt.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(prompt.status.error_message(), HasSubstr("text: byte 2 of 4 is not valid UTF-8"));
@@ -263,9 +265,9 @@ TEST(ServicesTest, OversizedMessageIsResourceExhausted) {
 TEST(ServicesTest, ReflectionListsEveryService) {
   TestServer server;
   const std::string list_services = std::string("\x3A\x00", 2);  // field 7, ""
-  const RawAnswer answer = CallRaw(
-      server.channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-      &list_services);
+  const RawAnswer answer =
+      CallRaw(server.channel(), "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+              &list_services);
   ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
   EXPECT_THAT(answer.messages,
               AllOf(HasSubstr("sluice.v1.Inference"), HasSubstr("sluice.v1.Control"),

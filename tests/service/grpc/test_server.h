@@ -27,8 +27,7 @@
 namespace sluice::testing {
 
 inline absl::Time MonotonicNow() {
-  return absl::UnixEpoch() +
-         absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
 struct TestServerOptions {
@@ -125,8 +124,7 @@ class TestServer {
     ServiceContext context{*engine_, tokenizer_, metrics_, MonotonicNow, {}, {}, Tokens(0)};
     context.info.set_model("fake");
     context.info.set_vocab_size(static_cast<uint32_t>(tokenizer_.vocab_size()));
-    context.info.set_max_model_len(
-        static_cast<uint32_t>(options_.scheduler.max_model_len.value()));
+    context.info.set_max_model_len(static_cast<uint32_t>(options_.scheduler.max_model_len.value()));
     context.info.add_eos_token_ids(FakeTokenizer::kEos);
     context.info.set_link_emulated(true);
     context.sampling_defaults = options_.sampling;

@@ -26,8 +26,8 @@ Cut NaiveCut(const std::string& text, const std::vector<std::string>& stops, boo
   for (size_t end = 1; end <= text.size(); ++end) {
     std::optional<std::string> best;
     for (const std::string& stop : stops) {
-      const bool ends_here = stop.size() <= end && text.compare(end - stop.size(), stop.size(),
-                                                                stop) == 0;
+      const bool ends_here =
+          stop.size() <= end && text.compare(end - stop.size(), stop.size(), stop) == 0;
       if (ends_here && (!best || stop.size() > best->size())) best = stop;
     }
     if (best) return {text.substr(0, include_stop ? end : end - best->size()), best};
@@ -38,11 +38,11 @@ Cut NaiveCut(const std::string& text, const std::vector<std::string>& stops, boo
 struct Streamed {
   std::string text;
   std::optional<std::string> stop;
-  size_t pushed = 0;                 // tokens until the stop was seen
+  size_t pushed = 0;  // tokens until the stop was seen
   std::vector<std::string> pieces;
 };
 Streamed Stream(const std::vector<TokenId>& ids, const std::vector<std::string>& stops,
-           bool include_stop, const std::vector<TokenId>& stop_ids = {}) {
+                bool include_stop, const std::vector<TokenId>& stop_ids = {}) {
   const FakeTokenizer tokenizer;
   TextStream stream(tokenizer, std::make_shared<const StopMatcher>(stops), stop_ids, include_stop);
   Streamed run;
@@ -141,8 +141,8 @@ TEST_P(TextStreamPropertyTest, ConcatenatedPiecesAreTheTextUpToTheFirstStop) {
   const FakeTokenizer tokenizer;
   const auto pick = [&](size_t n) { return static_cast<size_t>(rng() % n); };
   const std::vector<std::string> atoms = {"a", "b", "ab", "\xC3\xA9", "\xE6\x97\xA5", "E", "N"};
-  const std::vector<TokenId> alphabet = {'a',  'b',  'E',  'N',  'D',  259,  261,  262, 263, 264,
-                                         265,  266,  267,  268,  269,  0xC3, 0xA9, 0xE6, 0x97, 256};
+  const std::vector<TokenId> alphabet = {'a', 'b', 'E', 'N', 'D', 259,  261,  262,  263,  264,
+                                         265, 266, 267, 268, 269, 0xC3, 0xA9, 0xE6, 0x97, 256};
   int found = 0;
   for (int round = 0; round < 400; ++round) {
     std::vector<std::string> stops(pick(5));
@@ -152,9 +152,9 @@ TEST_P(TextStreamPropertyTest, ConcatenatedPiecesAreTheTextUpToTheFirstStop) {
     std::vector<TokenId> ids(pick(40));
     for (TokenId& id : ids) id = alphabet[pick(alphabet.size())];
     const bool include_stop = pick(2) == 1;
-    SCOPED_TRACE(::testing::Message() << "seed " << GetParam() << " round " << round << " stops "
-                                      << ::testing::PrintToString(stops) << " ids "
-                                      << ::testing::PrintToString(ids));
+    SCOPED_TRACE(::testing::Message()
+                 << "seed " << GetParam() << " round " << round << " stops "
+                 << ::testing::PrintToString(stops) << " ids " << ::testing::PrintToString(ids));
     const Cut want = NaiveCut(tokenizer.Decode(ids, true), stops, include_stop);
     const Streamed got = Stream(ids, stops, include_stop);
     ASSERT_EQ(got.text, want.text);

@@ -10,10 +10,10 @@ namespace sluice {
 namespace {
 
 using testing::Added;
-using testing::Json;
-using testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::Json;
+using testing::StatusIs;
 
 struct Fixture {
   std::unique_ptr<Normalizer> normalizer;
@@ -24,8 +24,7 @@ struct Fixture {
 Fixture Parse(const Json& tokens, const Json& normalizer = nullptr) {
   const Json model = {{"vocab", {{"a", 0}, {"b", 1}}}, {"merges", Json::array()}};
   Fixture f{*ParseNormalizer(JsonNode(normalizer, "t.json")),
-            *Bpe::Parse(JsonNode(model, "t.json"), false),
-            nullptr};
+            *Bpe::Parse(JsonNode(model, "t.json"), false), nullptr};
   f.added = AddedTokens::Parse(JsonNode(tokens, "t.json"), *f.bpe, *f.normalizer);
   return f;
 }
@@ -37,7 +36,8 @@ Json Flagged(TokenId id, const char* content, const char* flag) {
 }
 
 // The segments as text; tokens as "[id:text]".
-std::vector<std::string> Cut(const TokenFinder& finder, std::string_view text, bool special = true) {
+std::vector<std::string> Cut(const TokenFinder& finder, std::string_view text,
+                             bool special = true) {
   std::vector<std::string> out;
   for (const Segment& s : finder.Cut(text, special)) {
     const std::string part(text.substr(s.begin, s.end - s.begin));
@@ -67,7 +67,8 @@ TEST(AddedTokens, SpecialOnesCountOnlyIfAskedFor) {
 }
 
 TEST(AddedTokens, StripFlagsTakeTheWhitespaceAlong) {
-  EXPECT_THAT(CutRaw(Json::array({Flagged(5, "<t>", "lstrip")}), "a \n<t> b"), ElementsAre("a", "[5: \n<t>]", " b"));
+  EXPECT_THAT(CutRaw(Json::array({Flagged(5, "<t>", "lstrip")}), "a \n<t> b"),
+              ElementsAre("a", "[5: \n<t>]", " b"));
   EXPECT_THAT(CutRaw(Json::array({Flagged(5, "<t>", "rstrip")}), "a <t>\xE3\x80\x80 b"),
               ElementsAre("a ", "[5:<t>\xE3\x80\x80 ]", "b"));
   Json both = Flagged(5, "<t>", "lstrip");
@@ -83,20 +84,26 @@ TEST(AddedTokens, ASingleWordTokenStandsAlone) {
 }
 
 TEST(AddedTokens, ANormalizedTokenIsLookedForInNormalizedForm) {
-  const Fixture f = Parse({Flagged(5, "STOP", "normalized"), Added(6, "RAW", false)}, {{"type", "Lowercase"}});
+  const Fixture f =
+      Parse({Flagged(5, "STOP", "normalized"), Added(6, "RAW", false)}, {{"type", "Lowercase"}});
   ASSERT_TRUE(f.added.ok());
-  EXPECT_THAT(Cut((*f.added)->normalized_finder(), "a stop STOP"), ElementsAre("a ", "[5:stop]", " STOP"));
+  EXPECT_THAT(Cut((*f.added)->normalized_finder(), "a stop STOP"),
+              ElementsAre("a ", "[5:stop]", " STOP"));
   EXPECT_THAT(Cut((*f.added)->raw_finder(), "RAW STOP"), ElementsAre("[6:RAW]", " STOP"));
 }
 
 TEST(AddedTokens, EntriesThatContradictTheVocabularyAreInvalid) {
   const auto invalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_THAT(Parse(Json::array({Added(3, "b", false)})).added, StatusIs(invalid, HasSubstr("[0]: 'b' has id 3, but")));
-  EXPECT_THAT(Parse(Json::array({Added(1, "x", false)})).added, StatusIs(invalid, HasSubstr("belongs to 'b'")));
+  EXPECT_THAT(Parse(Json::array({Added(3, "b", false)})).added,
+              StatusIs(invalid, HasSubstr("[0]: 'b' has id 3, but")));
+  EXPECT_THAT(Parse(Json::array({Added(1, "x", false)})).added,
+              StatusIs(invalid, HasSubstr("belongs to 'b'")));
   EXPECT_THAT(Parse({Added(3, "x", false), Added(3, "y", false)}).added,
               StatusIs(invalid, HasSubstr("[1]: 'y' (id 3)")));
-  EXPECT_THAT(Parse(Json::array({Added(-1, "x", false)})).added, StatusIs(invalid, HasSubstr("id -1")));
-  EXPECT_THAT(Parse(Json::array({{{"id", 3}}})).added, StatusIs(invalid, HasSubstr("'content' is missing")));
+  EXPECT_THAT(Parse(Json::array({Added(-1, "x", false)})).added,
+              StatusIs(invalid, HasSubstr("id -1")));
+  EXPECT_THAT(Parse(Json::array({{{"id", 3}}})).added,
+              StatusIs(invalid, HasSubstr("'content' is missing")));
   EXPECT_THAT(Parse("x").added, StatusIs(invalid, HasSubstr("want an array")));
 }
 

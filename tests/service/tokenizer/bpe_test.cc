@@ -10,16 +10,18 @@ namespace sluice {
 namespace {
 
 using nlohmann::json;
-using testing::IsOk;
-using testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::IsOk;
+using testing::StatusIs;
 
 json Model() {
-  return {{"type", "BPE"},
-          {"vocab", {{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"bc", 4}, {"abc", 5}, {"aa", 6}, {"<unk>", 7}}},
-          {"merges", {"b c", "a b", {"a", "bc"}, "a a"}}};
+  return {
+      {"type", "BPE"},
+      {"vocab",
+       {{"a", 0}, {"b", 1}, {"c", 2}, {"ab", 3}, {"bc", 4}, {"abc", 5}, {"aa", 6}, {"<unk>", 7}}},
+      {"merges", {"b c", "a b", {"a", "bc"}, "a a"}}};
 }
 
 std::unique_ptr<Bpe> Make(const json& model, bool byte_level = false) {
@@ -39,11 +41,11 @@ absl::Status Error(const json& model) {
 }
 
 TEST(Bpe, MergesByRankNotByPlace) {
-  EXPECT_THAT(Encode(Model(), "abc"), ElementsAre(5));       // b+c first, then a+bc
+  EXPECT_THAT(Encode(Model(), "abc"), ElementsAre(5));  // b+c first, then a+bc
   EXPECT_THAT(Encode(Model(), "ab"), ElementsAre(3));
   EXPECT_THAT(Encode(Model(), "abab"), ElementsAre(3, 3));
-  EXPECT_THAT(Encode(Model(), "aaa"), ElementsAre(6, 0));    // equal ranks: leftmost first
-  EXPECT_THAT(Encode(Model(), "aab"), ElementsAre(0, 3));    // a+b beats a+a
+  EXPECT_THAT(Encode(Model(), "aaa"), ElementsAre(6, 0));  // equal ranks: leftmost first
+  EXPECT_THAT(Encode(Model(), "aab"), ElementsAre(0, 3));  // a+b beats a+a
   EXPECT_THAT(Encode(Model(), ""), IsEmpty());
 }
 
@@ -58,7 +60,8 @@ TEST(Bpe, AnEntryThatTheMergesDoNotBuildIsUsedOnlyWithIgnoreMerges) {
 
 TEST(Bpe, UnknownCharactersVanishOrBecomeTheUnknownToken) {
   json model = Model();
-  EXPECT_THAT(Encode(model, "a??b"), ElementsAre(3));  // dropped before merging, as the original does
+  EXPECT_THAT(Encode(model, "a??b"),
+              ElementsAre(3));  // dropped before merging, as the original does
   model["unk_token"] = "<unk>";
   EXPECT_THAT(Encode(model, "a?é"), ElementsAre(0, 7, 7));
   EXPECT_THAT(Encode(model, "?a??b"), ElementsAre(7, 0, 7, 7, 1));
@@ -128,7 +131,8 @@ TEST(Bpe, BadFilesNameThePlace) {
   };
   const auto invalid = absl::StatusCode::kInvalidArgument;
   const auto unimplemented = absl::StatusCode::kUnimplemented;
-  EXPECT_THAT(with("type", "Unigram"), StatusIs(unimplemented, HasSubstr("t.json: model 'Unigram'")));
+  EXPECT_THAT(with("type", "Unigram"),
+              StatusIs(unimplemented, HasSubstr("t.json: model 'Unigram'")));
   EXPECT_THAT(with("dropout", 0.1), StatusIs(unimplemented, HasSubstr("dropout")));
   EXPECT_THAT(with("dropout", 0.0), IsOk());
   EXPECT_THAT(with("continuing_subword_prefix", "##"), StatusIs(unimplemented, HasSubstr("'##'")));
@@ -141,10 +145,14 @@ TEST(Bpe, BadFilesNameThePlace) {
   EXPECT_THAT(with("vocab", {{"a", 1e30}}), StatusIs(invalid, HasSubstr("id of 'a'")));
   EXPECT_THAT(with("vocab", {{"a", 1LL << 40}}), StatusIs(invalid, HasSubstr("id of 'a'")));
   EXPECT_THAT(with("vocab", {{"a", 1}, {"b", 1}}), StatusIs(invalid, HasSubstr("the same id 1")));
-  EXPECT_THAT(with("merges", json::array({"a  b"})), StatusIs(invalid, HasSubstr("merges: [0]: 'a  b'")));
-  EXPECT_THAT(with("merges", json::array({"a b", "a z"})), StatusIs(invalid, HasSubstr("[1]: token 'z'")));
-  EXPECT_THAT(with("merges", json::array({"c a"})), StatusIs(invalid, HasSubstr("token 'ca' is not in vocab")));
-  EXPECT_THAT(with("merges", json::array({json::array({"a"})})), StatusIs(invalid, HasSubstr("two strings")));
+  EXPECT_THAT(with("merges", json::array({"a  b"})),
+              StatusIs(invalid, HasSubstr("merges: [0]: 'a  b'")));
+  EXPECT_THAT(with("merges", json::array({"a b", "a z"})),
+              StatusIs(invalid, HasSubstr("[1]: token 'z'")));
+  EXPECT_THAT(with("merges", json::array({"c a"})),
+              StatusIs(invalid, HasSubstr("token 'ca' is not in vocab")));
+  EXPECT_THAT(with("merges", json::array({json::array({"a"})})),
+              StatusIs(invalid, HasSubstr("two strings")));
   EXPECT_THAT(with("merges", json::array({7})), StatusIs(invalid, HasSubstr("have number")));
 }
 

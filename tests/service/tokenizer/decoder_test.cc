@@ -8,9 +8,9 @@ namespace sluice {
 namespace {
 
 using nlohmann::json;
-using testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::StatusIs;
 
 const char* const kBad = "\xEF\xBF\xBD";
 
@@ -23,7 +23,9 @@ const json kByteFallback = {{"type", "ByteFallback"}};
 const json kByteLevel = {{"type", "ByteLevel"}};
 json Llama2() {
   return Sequence({{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}},
-                   kByteFallback, kFuse, Strip(1, 0)});
+                   kByteFallback,
+                   kFuse,
+                   Strip(1, 0)});
 }
 
 DecoderPlan Plan(const json& component) {
@@ -102,7 +104,8 @@ TEST(Decoder, StripAtTheEndHoldsBackWhatItMayRemove) {
               ElementsAre("a", " b", " ", ""));
   EXPECT_THAT(Stream(Sequence({kFuse, Strip(2, 1)}), {" ", "   ", "a", " "}),
               ElementsAre("", " ", " a", "", ""));
-  EXPECT_THAT(Stream(Sequence(json::array({Strip(1, 1)})), {" a ", "  b"}), ElementsAre("a", " b", ""));
+  EXPECT_THAT(Stream(Sequence(json::array({Strip(1, 1)})), {" a ", "  b"}),
+              ElementsAre("a", " b", ""));
 }
 
 TEST(Decoder, TwoStripsRunOneAfterTheOther) {

@@ -9,9 +9,9 @@ namespace sluice {
 namespace {
 
 using nlohmann::json;
+using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
-using ::testing::HasSubstr;
 
 std::string Normalize(const json& component, const std::string& text) {
   const auto normalizer = ParseNormalizer(JsonNode(component, "t.json"));
@@ -24,9 +24,9 @@ json Of(const char* type) { return {{"type", type}}; }
 TEST(Normalizer, NullChangesNothing) { EXPECT_EQ(Normalize(nullptr, " É "), " É "); }
 
 TEST(Normalizer, UnicodeForms) {
-  const std::string composed = "\xC3\x85";          // Å
-  const std::string decomposed = "A\xCC\x8A";       // A, COMBINING RING ABOVE
-  const std::string angstrom = "\xE2\x84\xAB";      // ANGSTROM SIGN
+  const std::string composed = "\xC3\x85";      // Å
+  const std::string decomposed = "A\xCC\x8A";   // A, COMBINING RING ABOVE
+  const std::string angstrom = "\xE2\x84\xAB";  // ANGSTROM SIGN
   for (const std::string& text : {composed, decomposed, angstrom}) {
     EXPECT_EQ(Normalize(Of("NFC"), text), composed);
     EXPECT_EQ(Normalize(Of("NFD"), text), decomposed);
@@ -62,10 +62,12 @@ TEST(Normalizer, PrependLeavesAnEmptyTextAlone) {
 }
 
 TEST(Normalizer, ReplaceByStringAndByRegex) {
-  EXPECT_EQ(Normalize({{"type", "Replace"}, {"pattern", {{"String", "."}}}, {"content", "!"}}, "a.b"),
-            "a!b");
-  EXPECT_EQ(Normalize({{"type", "Replace"}, {"pattern", {{"Regex", "."}}}, {"content", "!"}}, "a.\n"),
-            "!!\n");
+  EXPECT_EQ(
+      Normalize({{"type", "Replace"}, {"pattern", {{"String", "."}}}, {"content", "!"}}, "a.b"),
+      "a!b");
+  EXPECT_EQ(
+      Normalize({{"type", "Replace"}, {"pattern", {{"Regex", "."}}}, {"content", "!"}}, "a.\n"),
+      "!!\n");
   EXPECT_EQ(Normalize({{"type", "Replace"}, {"pattern", {{"Regex", "\\s+"}}}, {"content", " "}},
                       "a \n\t b"),
             "a b");
@@ -73,18 +75,19 @@ TEST(Normalizer, ReplaceByStringAndByRegex) {
 
 TEST(Normalizer, StripTakesUnicodeWhitespaceFromTheChosenSides) {
   const std::string text = "\xE3\x80\x80 a b\n ";
-  EXPECT_EQ(Normalize({{"type", "Strip"}, {"strip_left", true}, {"strip_right", false}}, text), "a b\n ");
+  EXPECT_EQ(Normalize({{"type", "Strip"}, {"strip_left", true}, {"strip_right", false}}, text),
+            "a b\n ");
   EXPECT_EQ(Normalize({{"type", "Strip"}, {"strip_left", false}, {"strip_right", true}}, text),
             "\xE3\x80\x80 a b");
-  EXPECT_EQ(Normalize({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, " \n "), "");
+  EXPECT_EQ(Normalize({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}}, " \n "),
+            "");
 }
 
 TEST(Normalizer, ASequenceAppliesItsStepsInOrder) {
-  const json lower_then_strip = {{"type", "Sequence"},
-                                 {"normalizers",
-                                  {{{"type", "Prepend"}, {"prepend", " X"}},
-                                   {{"type", "Lowercase"}},
-                                   {{"type", "Strip"}}}}};
+  const json lower_then_strip = {
+      {"type", "Sequence"},
+      {"normalizers",
+       {{{"type", "Prepend"}, {"prepend", " X"}}, {{"type", "Lowercase"}}, {{"type", "Strip"}}}}};
   EXPECT_EQ(Normalize(lower_then_strip, "A "), "xa");
 }
 

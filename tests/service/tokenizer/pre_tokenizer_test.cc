@@ -8,11 +8,11 @@ namespace sluice {
 namespace {
 
 using nlohmann::json;
-using testing::IsOk;
-using testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::IsOk;
+using testing::StatusIs;
 
 std::vector<std::string> Split(const json& component, std::string_view text, bool at_start = true) {
   const auto pre = ParsePreTokenizer(JsonNode(component, "t.json"));
@@ -25,11 +25,15 @@ std::vector<std::string> Split(const json& component, std::string_view text, boo
 }
 
 json SplitOn(const char* behavior, bool invert = false) {
-  return {{"type", "Split"}, {"pattern", {{"String", "-"}}}, {"behavior", behavior}, {"invert", invert}};
+  return {{"type", "Split"},
+          {"pattern", {{"String", "-"}}},
+          {"behavior", behavior},
+          {"invert", invert}};
 }
 
 json MetaspaceOf(const char* scheme, bool split) {
-  return {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", scheme}, {"split", split}};
+  return {
+      {"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", scheme}, {"split", split}};
 }
 
 TEST(PreTokenizer, NullGivesOnePieceAndAnEmptyTextNone) {
@@ -41,10 +45,14 @@ TEST(PreTokenizer, NullGivesOnePieceAndAnEmptyTextNone) {
 TEST(PreTokenizer, SplitBehaviors) {
   const std::string text = "the-final--countdown";
   EXPECT_THAT(Split(SplitOn("Removed"), text), ElementsAre("the", "final", "countdown"));
-  EXPECT_THAT(Split(SplitOn("Isolated"), text), ElementsAre("the", "-", "final", "-", "-", "countdown"));
-  EXPECT_THAT(Split(SplitOn("MergedWithPrevious"), text), ElementsAre("the-", "final-", "-", "countdown"));
-  EXPECT_THAT(Split(SplitOn("MergedWithNext"), text), ElementsAre("the", "-final", "-", "-countdown"));
-  EXPECT_THAT(Split(SplitOn("Contiguous"), text), ElementsAre("the", "-", "final", "--", "countdown"));
+  EXPECT_THAT(Split(SplitOn("Isolated"), text),
+              ElementsAre("the", "-", "final", "-", "-", "countdown"));
+  EXPECT_THAT(Split(SplitOn("MergedWithPrevious"), text),
+              ElementsAre("the-", "final-", "-", "countdown"));
+  EXPECT_THAT(Split(SplitOn("MergedWithNext"), text),
+              ElementsAre("the", "-final", "-", "-countdown"));
+  EXPECT_THAT(Split(SplitOn("Contiguous"), text),
+              ElementsAre("the", "-", "final", "--", "countdown"));
 }
 
 TEST(PreTokenizer, InvertSwapsMatchesAndTheRest) {
@@ -67,13 +75,12 @@ TEST(PreTokenizer, ByteLevelAddsASpaceUnlessThereIsOne) {
 }
 
 TEST(PreTokenizer, Llama3Pattern) {
-  const json llama3 = {
-      {"type", "Split"},
-      {"pattern",
-       {{"Regex",
-         "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
-         "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}},
-      {"behavior", "Isolated"}};
+  const json llama3 = {{"type", "Split"},
+                       {"pattern",
+                        {{"Regex",
+                          "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+                          "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}}},
+                       {"behavior", "Isolated"}};
   EXPECT_THAT(Split(llama3, "I'M 12345   ok!\n\n\"q\""),
               ElementsAre("I", "'M", " ", "123", "45", "  ", " ok", "!\n\n", "\"q", "\""));
 }
@@ -116,7 +123,9 @@ TEST(PreTokenizer, ASequenceSplitsThePiecesOfItsFirstStep) {
 }
 
 TEST(PreTokenizer, ErrorsNameTheComponent) {
-  const auto parse = [](const json& j) { return ParsePreTokenizer(JsonNode(j, "t.json")).status(); };
+  const auto parse = [](const json& j) {
+    return ParsePreTokenizer(JsonNode(j, "t.json")).status();
+  };
   EXPECT_THAT(parse({{"type", "BertPreTokenizer"}}),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("'BertPreTokenizer'")));
   EXPECT_THAT(parse({{"type", "Sequence"},

@@ -8,11 +8,11 @@
 namespace sluice {
 namespace {
 
-using testing::IsOk;
-using testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::IsOk;
+using testing::StatusIs;
 
 // The texts of the spans; matches in brackets.
 std::vector<std::string> Cut(std::string_view regex, std::string_view text) {
@@ -39,7 +39,8 @@ TEST(Regex, AnEmptyMatchCountsUnlessItFollowsAMatch) {
 }
 
 TEST(Regex, WhitespaceIsUnicodeWhiteSpace) {
-  EXPECT_THAT(Cut("\\s", "a\xC2\x85\xE3\x80\x80z"), ElementsAre("a", "[\xC2\x85]", "[\xE3\x80\x80]", "z"));
+  EXPECT_THAT(Cut("\\s", "a\xC2\x85\xE3\x80\x80z"),
+              ElementsAre("a", "[\xC2\x85]", "[\xE3\x80\x80]", "z"));
   EXPECT_THAT(Cut("\\s", "a\xE1\xA0\x8Ez"), ElementsAre("a\xE1\xA0\x8Ez"));  // U+180E is none
   EXPECT_THAT(Cut("[^\\s]", " a"), ElementsAre(" ", "[a]"));
 }
@@ -59,9 +60,15 @@ TEST(Regex, RubyEscapesKeepTheirMeaning) {
 }
 
 TEST(Regex, WhatPcreWouldMisunderstandIsRefusedByName) {
-  for (const auto& [regex, name] : std::vector<std::pair<std::string, std::string>>{
-           {"\\p{N}{1,3}+", "{n,m}"}, {"[a[bc]]", "class inside"}, {"[a-z&&[^b]]", "&&"},
-           {"\\bx", "\\b"}, {"\\K", "\\K"}, {"(?m:.)", "(?m)"}, {"[\\W]", "\\W"}, {"a\\", "\\"}}) {
+  for (const auto& [regex, name] :
+       std::vector<std::pair<std::string, std::string>>{{"\\p{N}{1,3}+", "{n,m}"},
+                                                        {"[a[bc]]", "class inside"},
+                                                        {"[a-z&&[^b]]", "&&"},
+                                                        {"\\bx", "\\b"},
+                                                        {"\\K", "\\K"},
+                                                        {"(?m:.)", "(?m)"},
+                                                        {"[\\W]", "\\W"},
+                                                        {"a\\", "\\"}}) {
     SCOPED_TRACE(regex);
     EXPECT_THAT(TranslateRegex(regex), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(name)));
   }

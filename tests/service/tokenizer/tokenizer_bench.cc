@@ -16,7 +16,8 @@ void Encode(benchmark::State& state, const Tokenizer* tokenizer, const std::stri
   size_t tokens = 0;
   for (auto _ : state) tokens = tokenizer->Encode(*text, false, true).size();
   state.SetBytesProcessed(static_cast<int64_t>(text->size() * state.iterations()));
-  state.counters["bytes_per_token"] = static_cast<double>(text->size()) / static_cast<double>(tokens);
+  state.counters["bytes_per_token"] =
+      static_cast<double>(text->size()) / static_cast<double>(tokens);
 }
 
 void Decode(benchmark::State& state, const Tokenizer* tokenizer, const std::string* text) {

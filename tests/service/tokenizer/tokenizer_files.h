@@ -33,7 +33,8 @@ inline Json Template(const std::string& bos, TokenId id) {
           {"single",
            {{{"SpecialToken", {{"id", bos}, {"type_id", 0}}}},
             {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
-          {"special_tokens", {{bos, {{"id", bos}, {"ids", Json::array({id})}, {"tokens", Json::array({bos})}}}}}};
+          {"special_tokens",
+           {{bos, {{"id", bos}, {"ids", Json::array({id})}, {"tokens", Json::array({bos})}}}}}};
 }
 
 // GPT-2 style: 256 bytes (id = byte), `merges` from id 256 on, then <|bos|> (special) and <tool>.
@@ -69,8 +70,7 @@ inline Json SentencePieceFile() {
   const Json mark = {{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}};
   return {
       {"version", "1.0"},
-      {"added_tokens",
-       {Added(0, "<unk>", true), Added(1, "<s>", true), Added(2, "</s>", true)}},
+      {"added_tokens", {Added(0, "<unk>", true), Added(1, "<s>", true), Added(2, "</s>", true)}},
       {"normalizer",
        {{"type", "Sequence"}, {"normalizers", {{{"type", "Prepend"}, {"prepend", "▁"}}, space}}}},
       {"pre_tokenizer", nullptr},

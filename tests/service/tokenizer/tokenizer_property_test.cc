@@ -61,24 +61,32 @@ std::string RandomBytes(Rng* rng, size_t max_length) {
 }
 
 Json ByteLevel() {
-  return ByteLevelFile({{"h", "e"}, {"l", "l"}, {" ", "w"}, {"e", "l"}, {"\xC3", "\xA9"},
-                        {" ", " "}, {"a", "b"}, {"ab", "ab"}, {"\xE2", "\x82"}});
+  return ByteLevelFile({{"h", "e"},
+                        {"l", "l"},
+                        {" ", "w"},
+                        {"e", "l"},
+                        {"\xC3", "\xA9"},
+                        {" ", " "},
+                        {"a", "b"},
+                        {"ab", "ab"},
+                        {"\xE2", "\x82"}});
 }
 
 // Decoders and joins of every kind, to be put on a vocabulary.
 std::vector<Json> Files() {
   std::vector<Json> files = {ByteLevel(), SentencePieceFile()};
   Json strip = SentencePieceFile();
-  strip["decoder"]["decoders"][3] = {{"type", "Strip"}, {"content", " "}, {"start", 2}, {"stop", 2}};
+  strip["decoder"]["decoders"][3] = {
+      {"type", "Strip"}, {"content", " "}, {"start", 2}, {"stop", 2}};
   Json metaspace = SentencePieceFile();
   metaspace["decoder"] = {{"type", "Metaspace"}, {"replacement", "▁"}};
   Json none = SentencePieceFile();
   none["decoder"] = nullptr;
   Json bytes_strip = ByteLevel();
-  bytes_strip["decoder"] = {
-      {"type", "Sequence"},
-      {"decoders",
-       {{{"type", "ByteLevel"}}, {{"type", "Strip"}, {"content", "a"}, {"start", 1}, {"stop", 3}}}}};
+  bytes_strip["decoder"] = {{"type", "Sequence"},
+                            {"decoders",
+                             {{{"type", "ByteLevel"}},
+                              {{"type", "Strip"}, {"content", "a"}, {"start", 1}, {"stop", 3}}}}};
   for (Json* file : {&strip, &metaspace, &none, &bytes_strip}) files.push_back(std::move(*file));
   return files;
 }
@@ -121,8 +129,9 @@ TEST(TokenizerProperty, IncrementalEqualsWholeForAllIdSequences) {
       std::string streamed;
       for (size_t n = rng.Below(16); n > 0; --n) {
         // Every id, some unknown ones, and often a byte of a longer character.
-        ids.push_back(static_cast<TokenId>(
-            rng.Coin() ? rng.Below(static_cast<size_t>(t->vocab_size()) + 4) : 0xC0 + rng.Below(0x40)));
+        ids.push_back(static_cast<TokenId>(rng.Coin()
+                                               ? rng.Below(static_cast<size_t>(t->vocab_size()) + 4)
+                                               : 0xC0 + rng.Below(0x40)));
         const std::string part = stream->Push(ids.back());
         ASSERT_TRUE(IsValidUtf8(part));
         streamed += part;
@@ -145,7 +154,8 @@ std::vector<TokenId> EncodeByDefinition(const Json& model, std::string_view text
     size_t best = 0;
     for (size_t rank = 0; rank < best_rank; ++rank) {
       for (size_t i = 0; i + 1 < parts.size(); ++i) {
-        if (model["merges"][rank][0] != parts[i] || model["merges"][rank][1] != parts[i + 1]) continue;
+        if (model["merges"][rank][0] != parts[i] || model["merges"][rank][1] != parts[i + 1])
+          continue;
         best_rank = rank;
         best = i;
         break;
@@ -167,9 +177,8 @@ Json RandomModel(Rng* rng) {
   for (int i = 0; i < 14; ++i) {
     const std::string left = entries[rng->Below(entries.size())];
     const std::string right = entries[rng->Below(entries.size())];
-    const bool seen = std::any_of(merges.begin(), merges.end(), [&](const Json& m) {
-      return m[0] == left && m[1] == right;
-    });
+    const bool seen = std::any_of(merges.begin(), merges.end(),
+                                  [&](const Json& m) { return m[0] == left && m[1] == right; });
     if (seen) continue;
     merges.insert(merges.begin() + static_cast<ptrdiff_t>(rng->Below(merges.size() + 1)),
                   Json::array({left, right}));
@@ -226,9 +235,24 @@ void MutateValue(Json* value, Rng* rng) {
     std::advance(it, static_cast<ptrdiff_t>(rng->Below(value->size())));
     return MutateValue(&*it, rng);
   }
-  const Json others[] = {nullptr,        true,  -1,   0,   1LL << 50, 1e300, "", "Sequence", "ByteLevel",
-                         "Metaspace",    "▁",   "a*", "(", Json::array(), Json::object(),
-                         Json::array({Json::object()}), {{"type", "Split"}}, {{"Regex", "[a-z]*"}}};
+  const Json others[] = {nullptr,
+                         true,
+                         -1,
+                         0,
+                         1LL << 50,
+                         1e300,
+                         "",
+                         "Sequence",
+                         "ByteLevel",
+                         "Metaspace",
+                         "▁",
+                         "a*",
+                         "(",
+                         Json::array(),
+                         Json::object(),
+                         Json::array({Json::object()}),
+                         {{"type", "Split"}},
+                         {{"Regex", "[a-z]*"}}};
   *value = others[rng->Below(std::size(others))];
 }
 
@@ -236,7 +260,8 @@ void MutateValue(Json* value, Rng* rng) {
 bool UseIfValid(const std::string& json) {
   const auto t = Tokenizer::FromJson(json, "fuzz");
   if (!t.ok()) {
-    EXPECT_TRUE(absl::IsInvalidArgument(t.status()) || absl::IsUnimplemented(t.status())) << t.status();
+    EXPECT_TRUE(absl::IsInvalidArgument(t.status()) || absl::IsUnimplemented(t.status()))
+        << t.status();
     return false;
   }
   const std::vector<TokenId> ids = (*t)->Encode("hello  w<|bos|>é\n \xFF<tool>", true, true);

@@ -14,13 +14,13 @@ namespace {
 
 using testing::Added;
 using testing::ByteLevelFile;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using testing::Json;
 using testing::Make;
 using testing::SentencePieceFile;
 using testing::StatusIs;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 // "he" 256, "ll" 257, " w" 258; <|bos|> 259 (special), <tool> 260.
 Json Small() { return ByteLevelFile({{"h", "e"}, {"l", "l"}, {" ", "w"}}); }
@@ -157,10 +157,12 @@ TEST(TokenizerJson, ErrorsNameFileAndPlace) {
     return Tokenizer::FromJson(file.dump(), "m/t.json").status();
   };
   const auto invalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_THAT(with("model", {{"type", "BPE"}}), StatusIs(invalid, HasSubstr("m/t.json: model: 'vocab' is missing")));
+  EXPECT_THAT(with("model", {{"type", "BPE"}}),
+              StatusIs(invalid, HasSubstr("m/t.json: model: 'vocab' is missing")));
   EXPECT_THAT(with("model", nullptr), StatusIs(invalid, HasSubstr("model")));
-  EXPECT_THAT(with("decoder", {{"type", "CTC"}}),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("m/t.json: decoder: decoder 'CTC'")));
+  EXPECT_THAT(
+      with("decoder", {{"type", "CTC"}}),
+      StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("m/t.json: decoder: decoder 'CTC'")));
   EXPECT_THAT(with("post_processor", {{"type", "BertProcessing"}}),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("'BertProcessing'")));
   EXPECT_THAT(Tokenizer::FromJson("[]", "x"), StatusIs(invalid, HasSubstr("x: want an object")));
@@ -184,7 +186,8 @@ TEST(TokenizerJson, Templates) {
   EXPECT_THAT((*with(nullptr))->Encode("he", true, false), ElementsAre(256));
 
   const auto invalid = absl::StatusCode::kInvalidArgument;
-  EXPECT_THAT(with(testing::Template("<|bos|>", 261)), StatusIs(invalid, HasSubstr("id 261 is not in 0 to 260")));
+  EXPECT_THAT(with(testing::Template("<|bos|>", 261)),
+              StatusIs(invalid, HasSubstr("id 261 is not in 0 to 260")));
   Json no_text = bos;
   no_text["single"].erase(1);
   EXPECT_THAT(with(no_text), StatusIs(invalid, HasSubstr("no Sequence A")));

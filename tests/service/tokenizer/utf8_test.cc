@@ -37,14 +37,11 @@ TEST(Utf8, SurrogatesOverlongFormsAndHugeValuesAreInvalid) {
 TEST(Utf8, OneReplacementPerMaximalPart) {
   // "#" stands for U+FFFD.
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"abc é €", "abc é €"},
-      {"a\xFF!", "a#!"},
+      {"abc é €", "abc é €"},  {"a\xFF!", "a#!"},
       {"\xE2\x82", "#"},  // incomplete at the end: one part
-      {"\xE2\x82x", "#x"},
-      {"\xF0\x9F\x98\xE2\x82\xAC", "#€"},
-      {"\xED\xA0\x80", "###"},  // a surrogate has no valid beginning
-      {"\xC0\xAF", "##"},
-      {"12345678\x80", "12345678#"},  // after a run of ASCII
+      {"\xE2\x82x", "#x"},     {"\xF0\x9F\x98\xE2\x82\xAC", "#€"},
+      {"\xED\xA0\x80", "###"},                                 // a surrogate has no valid beginning
+      {"\xC0\xAF", "##"},      {"12345678\x80", "12345678#"},  // after a run of ASCII
   };
   for (const auto& [bytes, shown] : cases) {
     const std::string want = absl::StrReplaceAll(shown, {{"#", "\xEF\xBF\xBD"}});
