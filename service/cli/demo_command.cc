@@ -38,7 +38,6 @@ v1::GenerateRequest MakeRequest(const DemoRequest& request, Tokens output_tokens
   }
   message.mutable_sampling()->set_temperature(0);
   message.mutable_stopping()->set_max_tokens(static_cast<uint32_t>(output_tokens.value()));
-  message.mutable_scheduling()->set_tenant(absl::StrCat("session-", request.session));
   return message;
 }
 

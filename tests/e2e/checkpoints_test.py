@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checkpoints that are not in the repository load and answer: every architecture, odd shapes, shards."""
 
+import os
 import unittest
 
 import harness
@@ -18,6 +19,18 @@ SHAPES = {
 
 
 class CheckpointsTest(harness.TestCase):
+    def test_without_a_tokenizer_token_ids_work_and_text_is_refused(self):
+        model = self.make_checkpoint()
+        os.remove(os.path.join(model, "tokenizer.json"))
+        server = self.start_server("--device-kv-gib=64MiB", "--host-kv-gib=0", model=model)
+        done = server.client("generate", prompt_ids="1,2,3", max_tokens=4, json=True, temperature=0,
+                             ignore_eos=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(harness.last_json(done.stdout)["output_ids"]), 4)
+        refused = server.client("generate", prompt="some text", max_tokens=4)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("tokenizer.json", refused.stderr)
+
     def test_random_models_answer_token_ids(self):
         for name, shape in SHAPES.items():
             with self.subTest(name):

@@ -33,6 +33,7 @@ import exposition
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 DEMO_MODEL = os.path.join(ROOT, "deploy", "demo", "model")
+DEMO_PROMPTS = os.path.join(ROOT, "deploy", "demo", "prompts")
 
 # Set by main().
 SLUICE = ""
@@ -252,11 +253,10 @@ def byte_tokenizer():
 
 def demo_texts():
     """Long public-domain texts, by file name."""
-    folder = os.path.join(ROOT, "deploy", "demo", "prompts")
     texts = {}
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(os.listdir(DEMO_PROMPTS)):
         if name.endswith(".txt"):
-            with open(os.path.join(folder, name), encoding="utf-8") as file:
+            with open(os.path.join(DEMO_PROMPTS, name), encoding="utf-8") as file:
                 texts[name] = file.read()
     return texts
 

@@ -1,4 +1,5 @@
 // Flags of every command, parsed in this process; nothing is run.
+#include <fstream>
 #include <sstream>
 
 #include "gtest/gtest.h"
@@ -10,8 +11,6 @@
 #include "service/cli/serve_command.h"
 #include "service/cli/version.h"
 #include "tests/support/status_matchers.h"
-
-#include <fstream>
 
 namespace sluice {
 namespace {
@@ -120,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"MetricsPort",
                 {"--model", "m", "--metrics-port", "on"},
                 "--metrics-port: \"on\" is not a whole number"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(ServeFlagsTest, TheCommandLineWinsOverTheFile) {
   const std::string path = ::testing::TempDir() + "/command_line_test.yaml";
@@ -251,7 +250,9 @@ TEST(HelpTest, ShowsEveryFlagWithItsDefaultAndTheExitCodes) {
       if (!flag.default_text.empty()) {
         EXPECT_THAT(squeezed, HasSubstr("[default:" + flag.default_text + "]")) << flag.name;
       }
-      if (flag.value_name.empty()) EXPECT_THAT(help, HasSubstr("--no-" + flag.name));
+      if (flag.value_name.empty()) {
+        EXPECT_THAT(help, HasSubstr("--no-" + flag.name));
+      }
     }
     EXPECT_THAT(help, HasSubstr("Exit codes:"));
     std::istringstream lines(help);

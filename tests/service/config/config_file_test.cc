@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"BothPools", "model: m\ndevice-kv-gib: 1\ndevice-kv-blocks: 1\n",
                 "exclude each other"},
         BadFile{"NoModel", "port: 1\n", "--model is required"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST_F(ConfigFileTest, AMissingFileIsNamed) {
   EXPECT_THAT(LoadConfigFile("/nowhere/c.yaml", flags_),

@@ -15,15 +15,15 @@ constexpr Bytes kMemory = MiB(16 * 1024);
 
 TEST(ServeConfigTest, TheNameIsTheDirectoryUnlessGiven) {
   ServeConfig config;
-  config.model = "/models/llama/";
+  config.model = std::string("/models/llama/");
   EXPECT_EQ(config.DisplayName(), "llama");
-  config.model = "deploy/demo/model";
+  config.model = std::string("deploy/demo/model");
   EXPECT_EQ(config.DisplayName(), "model");
-  config.model = "../m";
+  config.model = std::string("../m");
   EXPECT_EQ(config.DisplayName(), "m");
-  config.model = "..";
+  config.model = std::string("..");
   EXPECT_EQ(config.DisplayName(), "model");
-  config.served_model_name = "mine";
+  config.served_model_name = std::string("mine");
   EXPECT_EQ(config.DisplayName(), "mine");
 }
 
@@ -56,25 +56,25 @@ TEST(ServeConfigTest, MetricsCanBeOffFreeOrFixed) {
   ServeConfig config;
   EXPECT_EQ(config.MetricsPort(), 9090);
   for (const char* off : {"off", "-1"}) {
-    config.metrics_port = off;
+    config.metrics_port = std::string(off);
     EXPECT_EQ(config.MetricsPort(), std::nullopt);
   }
-  config.metrics_port = "0";
+  config.metrics_port = std::string("0");
   EXPECT_EQ(config.MetricsPort(), 0);
 }
 
 TEST(ServeConfigTest, ValidateNamesTheField) {
   ServeConfig config;
-  config.model = "m";
+  config.model = std::string("m");
   EXPECT_THAT(config.Validate(), IsOk());
   config.block_size = Tokens(40);
   EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
                                           "--block-size: 40 is not a multiple of 16"));
   config.block_size = Tokens(48);
-  config.metrics_port = "50051";
+  config.metrics_port = std::string("50051");
   EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
                                           HasSubstr("--metrics-port: 50051 is also --port")));
-  config.metrics_port = "0";
+  config.metrics_port = std::string("0");
   config.port = 0;
   EXPECT_THAT(config.Validate(), IsOk());
 }

@@ -158,7 +158,7 @@ Event Token(TokenId id) {
 
 Event End(FinishReason reason, absl::Status status) {
   Event event;
-  event.finish.emplace();
+  event.finish = Event::Finish();
   event.finish->reason = reason;
   event.finish->status = std::move(status);
   return event;

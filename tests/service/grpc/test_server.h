@@ -104,6 +104,7 @@ class TestServer {
   FakeBackend& backend() { return backend_; }
   Engine& engine() { return *engine_; }
   GrpcServer& server() { return *server_; }
+  int port() const { return server_->port(); }
   Metrics& metrics() { return metrics_; }
   const FakeTokenizer& tokenizer() const { return tokenizer_; }
   v1::Inference::Stub& inference() { return *inference_; }
