@@ -11,13 +11,16 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <hwy/cache_control.h>
+
 #include "backend/cpu/simd-inl.h"
 
 #ifndef SLUICE_BACKEND_CPU_ATTENTION_ONCE
 #define SLUICE_BACKEND_CPU_ATTENTION_ONCE
 namespace sluice {
 
-// Tokens whose scores are kept before they are folded into the sums.
+// Tokens that are folded into the sums at once; chunks begin at multiples of it, whatever the
+// pages.
 inline constexpr int64_t kChunk = 64;
 inline constexpr int64_t kMaxLanes = 16;
 
@@ -55,6 +58,48 @@ struct AttentionScratchView {
   float* corrections;  // [row], what the last new maximum scales earlier sums by
 };
 
+// Part of a chunk that lies in one page.
+struct AttentionPiece {
+  const uint32_t* keys;
+  const uint32_t* values;
+  int64_t tokens;   // a multiple of 16
+  int64_t visible;  // those before the last row's limit: the others may not have been written
+  int64_t ahead;    // bytes from this page to the next one the tile will read
+};
+
+// Tokens [start, start + kChunk), cut off after the page that holds the last row's limit.
+struct AttentionChunk {
+  int64_t start;
+  int64_t value_words;  // 32-bit words from token to token in V
+  int64_t count = 0;
+  AttentionPiece pieces[kChunk / 16];
+};
+
+inline AttentionChunk MakeChunk(const AttentionInput& in, int64_t kv_head, int64_t start,
+                                int64_t last) {
+  const KvLayout& layout = *in.layout;
+  AttentionChunk chunk;
+  chunk.start = start;
+  chunk.value_words = layout.value_stride() * layout.element_bytes() / 4;
+  const auto page_of = [&](int64_t token) {
+    const BlockId block = in.blocks[static_cast<size_t>(token / layout.page_tokens)];
+    return in.pages + block.value() * layout.page_bytes() + kv_head * layout.head_bytes();
+  };
+  const int64_t end = std::min(start + kChunk, last);
+  for (int64_t token = start; token < end;) {
+    const int64_t slot = token % layout.page_tokens;
+    const std::byte* page = page_of(token);
+    const int64_t next = token - slot + layout.page_tokens;
+    const int64_t tokens = std::min(next, start + kChunk) - token;
+    chunk.pieces[chunk.count++] = {
+        reinterpret_cast<const uint32_t*>(page) + slot,
+        reinterpret_cast<const uint32_t*>(page + layout.key_bytes()) + slot * chunk.value_words,
+        tokens, std::min(tokens, last - token), next < last ? page_of(next) - page : 0};
+    token += tokens;
+  }
+  return chunk;
+}
+
 }  // namespace sluice
 #endif
 
@@ -71,14 +116,15 @@ inline constexpr int kScoreRows = 4;
 inline constexpr int kSumRows = 2;
 #endif
 
-// Scores of kRows queries against kVectors vectors of tokens.
-template <bool kNarrow, int kRows, int kVectors>
+// Scores of kRows queries against kVectors vectors of tokens. kFetch: what lies `ahead` bytes
+// further on is wanted soon.
+template <bool kNarrow, int kRows, int kVectors, bool kFetch>
 HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
                            const uint32_t* HWY_RESTRICT keys, int64_t page_tokens, int64_t units,
-                           float* HWY_RESTRICT scores) {
+                           int64_t ahead, float* HWY_RESTRICT scores) {
   const DF d;
   const DU du;
-  const size_t lanes = hn::Lanes(d);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   VF acc[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::Zero(d);
@@ -87,7 +133,8 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
     VF low[kVectors];
     VF high[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      const VU pair = hn::LoadU(du, keys + static_cast<size_t>(v) * lanes);
+      const VU pair = hn::LoadU(du, keys + v * lanes);
+      if (kFetch) hwy::Prefetch(reinterpret_cast<const std::byte*>(keys + v * lanes) + ahead);
       low[v] = kNarrow ? LowHalf(pair) : hn::BitCast(d, pair);
       if (kNarrow) high[v] = HighHalf(pair);
     }
@@ -102,83 +149,88 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) {
-      hn::StoreU(acc[r][v], d,
-                 scores + r * kChunk + static_cast<int64_t>(static_cast<size_t>(v) * lanes));
-    }
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(acc[r][v], d, scores + r * kChunk + v * lanes);
   }
 }
 
-template <bool kNarrow, int kRows>
-HWY_INLINE void ScoreRows(const float* q, int64_t q_stride, const uint32_t* keys,
-                          int64_t page_tokens, int64_t units, int64_t tokens, float* scores) {
+template <bool kNarrow, int kRows, bool kFetch>
+HWY_INLINE void ScoreRows(const AttentionPiece& piece, const float* q, int64_t q_stride,
+                          int64_t page_tokens, int64_t units, float* scores) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
   int64_t t = 0;
-  for (; t + 2 * lanes <= tokens; t += 2 * lanes) {
-    ScoreBlock<kNarrow, kRows, 2>(q, q_stride, keys + t, page_tokens, units, scores + t);
+  for (; t + 2 * lanes <= piece.tokens; t += 2 * lanes) {
+    ScoreBlock<kNarrow, kRows, 2, kFetch>(q, q_stride, piece.keys + t, page_tokens, units,
+                                          piece.ahead, scores + t);
   }
-  for (; t < tokens; t += lanes) {
-    ScoreBlock<kNarrow, kRows, 1>(q, q_stride, keys + t, page_tokens, units, scores + t);
+  for (; t < piece.tokens; t += lanes) {
+    ScoreBlock<kNarrow, kRows, 1, kFetch>(q, q_stride, piece.keys + t, page_tokens, units,
+                                          piece.ahead, scores + t);
   }
 }
 
-// sums[row] = sums[row] * correction + sum over tokens of score * V, for kVectors vectors of 32-bit
-// V lanes (each two sums wide if narrow: even and odd dimensions apart).
-template <bool kNarrow, int kRows, int kVectors>
-HWY_INLINE void SumBlock(const float* HWY_RESTRICT scores, const float* HWY_RESTRICT corrections,
-                         const uint32_t* HWY_RESTRICT values, int64_t value_words, int64_t tokens,
+// sums[row] = sums[row] * correction + sum over the chunk's tokens of score * V, for kVectors
+// vectors of 32-bit V lanes at `word` (each two sums wide if narrow: even and odd dimensions
+// apart).
+template <bool kNarrow, int kRows, int kVectors, bool kFetch>
+HWY_INLINE void SumBlock(const AttentionChunk& chunk, const float* HWY_RESTRICT scores,
+                         const float* HWY_RESTRICT corrections, int64_t word,
                          float* HWY_RESTRICT sums, int64_t sum_stride) {
   constexpr int kWide = kNarrow ? 2 * kVectors : kVectors;
   const DF d;
   const DU du;
-  const size_t lanes = hn::Lanes(d);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   VF acc[kRows][kWide];
   for (int r = 0; r < kRows; ++r) {
     const VF correction = hn::Set(d, corrections[r]);
     for (int w = 0; w < kWide; ++w) {
-      const float* at =
-          sums + r * sum_stride + static_cast<int64_t>(static_cast<size_t>(w) * lanes);
-      acc[r][w] = hn::Mul(hn::LoadU(d, at), correction);
+      acc[r][w] = hn::Mul(hn::LoadU(d, sums + r * sum_stride + w * lanes), correction);
     }
   }
-  for (int64_t t = 0; t < tokens; ++t, values += value_words) {
-    VF v[kWide];
-    for (int i = 0; i < kVectors; ++i) {
-      const VU pair = hn::LoadU(du, values + static_cast<size_t>(i) * lanes);
-      if (kNarrow) {
-        v[2 * i] = LowHalf(pair);
-        v[2 * i + 1] = HighHalf(pair);
-      } else {
-        v[i] = hn::BitCast(d, pair);
+  const float* column = scores;  // of the token at hand
+  for (int64_t i = 0; i < chunk.count; ++i) {
+    const AttentionPiece& piece = chunk.pieces[i];
+    const uint32_t* values = piece.values + word;
+    for (int64_t t = 0; t < piece.visible; ++t, values += chunk.value_words) {
+      VF v[kWide];
+      for (int k = 0; k < kVectors; ++k) {
+        const VU pair = hn::LoadU(du, values + k * lanes);
+        if (kFetch)
+          hwy::Prefetch(reinterpret_cast<const std::byte*>(values + k * lanes) + piece.ahead);
+        if (kNarrow) {
+          v[2 * k] = LowHalf(pair);
+          v[2 * k + 1] = HighHalf(pair);
+        } else {
+          v[k] = hn::BitCast(d, pair);
+        }
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const VF p = hn::Set(d, column[r * kChunk + t]);
+        for (int w = 0; w < kWide; ++w) acc[r][w] = hn::MulAdd(p, v[w], acc[r][w]);
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      const VF p = hn::Set(d, scores[r * kChunk + t]);
-      for (int w = 0; w < kWide; ++w) acc[r][w] = hn::MulAdd(p, v[w], acc[r][w]);
-    }
+    column += piece.tokens;
   }
   for (int r = 0; r < kRows; ++r) {
     for (int w = 0; w < kWide; ++w) {
-      hn::StoreU(acc[r][w], d,
-                 sums + r * sum_stride + static_cast<int64_t>(static_cast<size_t>(w) * lanes));
+      hn::StoreU(acc[r][w], d, sums + r * sum_stride + w * lanes);
     }
   }
 }
 
-template <bool kNarrow, int kRows>
-HWY_INLINE void SumRows(const float* scores, const float* corrections, const uint32_t* values,
-                        int64_t value_words, int64_t tokens, float* sums, int64_t sum_stride) {
+template <bool kNarrow, int kRows, bool kFetch>
+HWY_INLINE void SumRows(const AttentionChunk& chunk, const float* scores, const float* corrections,
+                        float* sums, int64_t sum_stride) {
   constexpr int kVectors = kNarrow ? 2 : 4;
   constexpr int64_t kWidth = kNarrow ? 2 : 1;  // sums per 32-bit lane
   const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
   int64_t w = 0;
-  for (; w + kVectors * lanes <= value_words; w += kVectors * lanes) {
-    SumBlock<kNarrow, kRows, kVectors>(scores, corrections, values + w, value_words, tokens,
-                                       sums + w * kWidth, sum_stride);
+  for (; w + kVectors * lanes <= chunk.value_words; w += kVectors * lanes) {
+    SumBlock<kNarrow, kRows, kVectors, kFetch>(chunk, scores, corrections, w, sums + w * kWidth,
+                                               sum_stride);
   }
-  for (; w < value_words; w += lanes) {
-    SumBlock<kNarrow, kRows, 1>(scores, corrections, values + w, value_words, tokens,
-                                sums + w * kWidth, sum_stride);
+  for (; w < chunk.value_words; w += lanes) {
+    SumBlock<kNarrow, kRows, 1, kFetch>(chunk, scores, corrections, w, sums + w * kWidth,
+                                        sum_stride);
   }
 }
 
@@ -201,16 +253,20 @@ HWY_INLINE void SoftmaxRow(float* HWY_RESTRICT scores, int64_t tokens, int64_t v
     top = hn::Max(top, s);
   }
   top = hn::MaxOfLanes(d, top);
-  const VF scale = Exp2(hn::Sub(hn::Set(d, *maximum), top));
-  VF sum = hn::Mul(hn::LoadU(d, weights), scale);
+  VF sum = hn::LoadU(d, weights);
+  *correction = 1.0F;
+  if (hn::GetLane(top) != *maximum) {  // seldom after the first chunks
+    const VF scale = Exp2(hn::Sub(hn::Set(d, *maximum), top));
+    sum = hn::Mul(sum, scale);
+    *correction = hn::GetLane(scale);
+    *maximum = hn::GetLane(top);
+  }
   for (int64_t t = 0; t < tokens; t += lanes) {
     const VF p = Exp2(hn::Sub(hn::LoadU(d, scores + t), top));
     hn::StoreU(p, d, scores + t);
     sum = hn::Add(sum, p);
   }
   hn::StoreU(sum, d, weights);
-  *maximum = hn::GetLane(top);
-  *correction = hn::GetLane(scale);
 }
 
 // Calls fn.template operator()<kBlock>(row) over `rows` rows in blocks of kLargest, then 4, 2, 1.
@@ -223,27 +279,38 @@ HWY_INLINE void ForRowBlocks(int64_t rows, int64_t row, const Fn& fn) {
 }
 
 template <bool kNarrow>
-void AttendChunk(const AttentionScratchView& s, const KvLayout& layout, const std::byte* head,
-                 int64_t slot, int64_t tokens, int64_t start, const int64_t* limits, int64_t rows) {
-  const auto* keys = reinterpret_cast<const uint32_t*>(head) + slot;
-  ForRowBlocks<kScoreRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
-    ScoreRows<kNarrow, decltype(block)::value>(s.queries + row * s.stride, s.stride, keys,
-                                               layout.page_tokens, layout.units(), tokens,
-                                               s.scores + row * kChunk);
-  });
-  for (int64_t r = 0; r < rows; ++r) {
-    SoftmaxRow(s.scores + r * kChunk, tokens, limits[r] - start, s.maxima + r, s.corrections + r,
-               s.weights + r * kMaxLanes);
+void AttendChunk(const AttentionScratchView& s, const KvLayout& layout, const AttentionChunk& chunk,
+                 const int64_t* limits, int64_t rows) {
+  int64_t offset = 0;
+  for (int64_t i = 0; i < chunk.count; ++i) {
+    const AttentionPiece& piece = chunk.pieces[i];
+    ForRowBlocks<kScoreRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
+      constexpr int kRows = decltype(block)::value;
+      const float* q = s.queries + row * s.stride;
+      float* scores = s.scores + row * kChunk + offset;
+      if (row == 0) {
+        ScoreRows<kNarrow, kRows, true>(piece, q, s.stride, layout.page_tokens, layout.units(),
+                                        scores);
+      } else {
+        ScoreRows<kNarrow, kRows, false>(piece, q, s.stride, layout.page_tokens, layout.units(),
+                                         scores);
+      }
+    });
+    offset += piece.tokens;
   }
-  // Tokens beyond the last row's limit may not have been written: never touch their V.
-  const int64_t visible = std::min(tokens, limits[rows - 1] - start);
-  const int64_t value_words = layout.value_stride() * layout.element_bytes() / 4;
-  const auto* values =
-      reinterpret_cast<const uint32_t*>(head + layout.key_bytes()) + slot * value_words;
+  for (int64_t r = 0; r < rows; ++r) {
+    SoftmaxRow(s.scores + r * kChunk, offset, limits[r] - chunk.start, s.maxima + r,
+               s.corrections + r, s.weights + r * kMaxLanes);
+  }
   ForRowBlocks<kSumRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
-    SumRows<kNarrow, decltype(block)::value>(s.scores + row * kChunk, s.corrections + row, values,
-                                             value_words, visible, s.sums + row * s.stride,
-                                             s.stride);
+    constexpr int kRows = decltype(block)::value;
+    const float* scores = s.scores + row * kChunk;
+    float* sums = s.sums + row * s.stride;
+    if (row == 0) {
+      SumRows<kNarrow, kRows, true>(chunk, scores, s.corrections + row, sums, s.stride);
+    } else {
+      SumRows<kNarrow, kRows, false>(chunk, scores, s.corrections + row, sums, s.stride);
+    }
   });
 }
 
@@ -289,14 +356,8 @@ void Attend(const AttentionInput& in, int64_t kv_head, int64_t row, int64_t rows
     s.maxima[r] = -std::numeric_limits<float>::infinity();
   }
   const int64_t last = limits[rows - 1];  // limits never fall from row to row
-  for (int64_t start = 0; start < last; start += layout.page_tokens) {
-    const auto page = static_cast<size_t>(start / layout.page_tokens);
-    const std::byte* head =
-        in.pages + in.blocks[page].value() * layout.page_bytes() + kv_head * layout.head_bytes();
-    for (int64_t slot = 0; slot < layout.page_tokens && start + slot < last; slot += kChunk) {
-      const int64_t tokens = std::min(kChunk, layout.page_tokens - slot);
-      AttendChunk<kNarrow>(s, layout, head, slot, tokens, start + slot, limits, rows);
-    }
+  for (int64_t start = 0; start < last; start += kChunk) {
+    AttendChunk<kNarrow>(s, layout, MakeChunk(in, kv_head, start, last), limits, rows);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t token = (row + r) / in.group;

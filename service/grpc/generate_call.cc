@@ -148,12 +148,12 @@ void GenerateCall::OnCancel() {
 }
 
 void GenerateCall::OnDone() {
-  const ServiceContext& context = shared_.context();
   absl::StatusCode code = absl::StatusCode::kOk;
   {
     std::lock_guard<std::mutex> lock(mu_);
     if (end_.has_value()) code = static_cast<absl::StatusCode>(end_->error_code());
   }
+  const ServiceContext& context = shared_.context();
   context.metrics.OnRpc("Inference", "Generate", code, context.clock() - arrival_);
   self_.reset();  // may delete this
 }

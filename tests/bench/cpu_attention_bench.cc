@@ -92,9 +92,9 @@ void BM_Prefill(benchmark::State& state) {
   Pool pool(state, kContext, 1, kQueries);
   for (auto _ : state) pool.Attend(0, kQueries);
   const int64_t pairs = kQueries * (kContext - kQueries) + kQueries * (kQueries + 1) / 2;
-  state.counters["flops"] =
-      benchmark::Counter(static_cast<double>(state.iterations() * pairs * pool.flops_per_query_key()),
-                         benchmark::Counter::kIsRate);
+  state.counters["flops"] = benchmark::Counter(
+      static_cast<double>(state.iterations() * pairs * pool.flops_per_query_key()),
+      benchmark::Counter::kIsRate);
 }
 
 void BM_ReadMemory(benchmark::State& state) {

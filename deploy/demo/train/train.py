@@ -178,7 +178,7 @@ def main():
     parser.add_argument("corpus", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--lengths", type=numbers, default=[512, 2048, 4096], help="window length of each phase")
-    parser.add_argument("--steps", type=numbers, default=[3200, 300, 350], help="steps of each phase")
+    parser.add_argument("--steps", type=numbers, default=[2700, 120, 306], help="steps of each phase")
     parser.add_argument("--evaluate-every", type=int, default=500, metavar="STEPS")
     parser.add_argument("--checkpoint", type=pathlib.Path, help="state to resume from and save to")
     parser.add_argument("--seed", type=int, default=1)
