@@ -109,11 +109,9 @@ namespace HWY_NAMESPACE {
 
 // Rows held in registers at once: half as many where there are 16 registers, not 32.
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
-inline constexpr int kScoreRows = 8;
-inline constexpr int kSumRows = 4;
+inline constexpr int kRegisterRows = 4;
 #else
-inline constexpr int kScoreRows = 4;
-inline constexpr int kSumRows = 2;
+inline constexpr int kRegisterRows = 2;
 #endif
 
 // Scores of kRows queries against kVectors vectors of tokens. kFetch: what lies `ahead` bytes
@@ -125,9 +123,11 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
   const DF d;
   const DU du;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  VF acc[kRows][kVectors];
+  // Two sums per score, of even and of odd units or dimensions: a shorter chain of additions.
+  VF even[kRows][kVectors];
+  VF odd[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::Zero(d);
+    for (int v = 0; v < kVectors; ++v) even[r][v] = odd[r][v] = hn::Zero(d);
   }
   for (int64_t u = 0; u < units; ++u, keys += page_tokens) {
     VF low[kVectors];
@@ -141,15 +141,17 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
     for (int r = 0; r < kRows; ++r) {
       const float* row = q + r * q_stride + (kNarrow ? 2 * u : u);
       const VF q0 = hn::Set(d, row[0]);
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(q0, low[v], acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) even[r][v] = hn::MulAdd(q0, low[v], even[r][v]);
       if (kNarrow) {
         const VF q1 = hn::Set(d, row[1]);
-        for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(q1, high[v], acc[r][v]);
+        for (int v = 0; v < kVectors; ++v) odd[r][v] = hn::MulAdd(q1, high[v], odd[r][v]);
       }
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(acc[r][v], d, scores + r * kChunk + v * lanes);
+    for (int v = 0; v < kVectors; ++v) {
+      hn::StoreU(hn::Add(even[r][v], odd[r][v]), d, scores + r * kChunk + v * lanes);
+    }
   }
 }
 
@@ -284,7 +286,7 @@ void AttendChunk(const AttentionScratchView& s, const KvLayout& layout, const At
   int64_t offset = 0;
   for (int64_t i = 0; i < chunk.count; ++i) {
     const AttentionPiece& piece = chunk.pieces[i];
-    ForRowBlocks<kScoreRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
+    ForRowBlocks<kRegisterRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
       constexpr int kRows = decltype(block)::value;
       const float* q = s.queries + row * s.stride;
       float* scores = s.scores + row * kChunk + offset;
@@ -302,7 +304,7 @@ void AttendChunk(const AttentionScratchView& s, const KvLayout& layout, const At
     SoftmaxRow(s.scores + r * kChunk, offset, limits[r] - chunk.start, s.maxima + r,
                s.corrections + r, s.weights + r * kMaxLanes);
   }
-  ForRowBlocks<kSumRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
+  ForRowBlocks<kRegisterRows>(rows, 0, [&](int64_t row, auto block) HWY_ATTR {
     constexpr int kRows = decltype(block)::value;
     const float* scores = s.scores + row * kChunk;
     float* sums = s.sums + row * s.stride;

@@ -91,8 +91,9 @@ bool EngineLoop::RunOnce() {
   const StepPlan plan = scheduler_.PlanStep(clock_());
   StartCopies(plan);
   if (!plan.sequences.empty()) RunStep(plan);
-  Deliver();
+  // First the numbers, then the tokens: a client that asks for the load after an answer sees it.
   Publish();
+  Deliver();
   return !plan.sequences.empty() || !plan.copies.empty();
 }
 
@@ -175,9 +176,10 @@ void EngineLoop::DeliverOne(Event event) {
   if (last) {
     NoteFinish(*event.finish);
     if (client.overflowed) {
-      event.finish->status = absl::CancelledError(
-          absl::StrCat("client read too slowly: ", client.stream->capacity().value(),
-                       " tokens unread (limit); read faster or ask for fewer"));
+      const int64_t limit = client.stream->capacity().value();
+      event.finish->status =
+          absl::CancelledError(absl::StrCat("client read too slowly: ", limit, " tokens unread (limit ",
+                                            limit, "); read faster or ask for fewer"));
     }
   }
   const RequestId id = event.request;

@@ -99,7 +99,9 @@ class VanishedClientsTest(harness.TestCase):
 
     def test_a_full_queue_refuses_at_once(self):
         server = self.start_server("--max-num-seqs=1", "--max-queue=2")
-        self.start_clients(server, 3)
+        self.start_clients(server, 1)
+        harness.wait_until(lambda: server.metric("sluice_requests_running") == 1, "one running")
+        self.start_clients(server, 2)
         harness.wait_until(lambda: server.metric("sluice_requests_waiting") == 2, "a full queue")
         refused = server.client("generate", prompt=PROMPT, max_tokens=5)
         self.assertEqual(refused.returncode, 1)

@@ -92,7 +92,7 @@ DRIVER_CALLS = re.compile(r"(?:\.|->)\s*(PlanStep|CommitStep|OnCopyDone|StartCop
 DRIVERS = ("service/engine/", "scheduler/", "backend/", "tests/")
 
 _POSIX = re.compile(r"^(sys|netinet|arpa|linux|net)/|^(cpuid|dirent|fcntl|immintrin|poll|pthread"
-                    r"|sched|signal|termios|unistd|x86intrin|arm_neon|netdb|cxxabi|execinfo)\.h$")
+                    r"|sched|signal|termios|time|unistd|x86intrin|arm_neon|netdb|cxxabi|execinfo)\.h$")
 
 
 def rule_for(path):

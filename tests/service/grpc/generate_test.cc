@@ -226,7 +226,11 @@ TEST(GenerateTest, TokensDrawnDuringAWriteLeaveAsOneMessage) {
   grpc::ClientContext context;
   v1::GenerateRequest request = PlainRequest("x", kTokens);
   request.set_logprobs(20);
-  auto reader = server.inference().Generate(&context, request);
+  // A client that does not enlarge its window by itself.
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto stub = v1::Inference::NewStub(server.NewChannel(small_window));
+  auto reader = stub->Generate(&context, request);
   EXPECT_TRUE(
       server.WaitForLoad([&](const v1::Load&) { return server.backend().steps() >= kTokens; }));
   Answer answer;

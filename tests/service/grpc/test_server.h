@@ -113,8 +113,7 @@ class TestServer {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
   // A connection of its own.
-  std::shared_ptr<grpc::Channel> NewChannel() const {
-    grpc::ChannelArguments arguments;
+  std::shared_ptr<grpc::Channel> NewChannel(grpc::ChannelArguments arguments = {}) const {
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
     return grpc::CreateCustomChannel(server_->endpoint(), grpc::InsecureChannelCredentials(),
