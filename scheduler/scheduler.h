@@ -27,13 +27,16 @@
 
 namespace sluice {
 
+// How a request ended.
+struct RequestFinish {
+  FinishReason reason = FinishReason::kStop;
+  absl::Status status;  // OK for kStop and kLength
+  RequestStats stats;
+};
+
 // What a client should hear about: a token, the end, or both.
 struct Event {
-  struct Finish {
-    FinishReason reason = FinishReason::kStop;
-    absl::Status status;  // OK for kStop and kLength
-    RequestStats stats;
-  };
+  using Finish = RequestFinish;
 
   RequestId request;
   std::optional<SampledToken> token;

@@ -21,20 +21,11 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-absl::StatusOr<Element> ResolveElement(CpuDType dtype, const Checkpoint& checkpoint) {
-  switch (dtype) {
-    case CpuDType::kF32:
-      return Element::kF32;
-    case CpuDType::kBF16:
-      if (Gemm::Supports(Element::kBF16)) return Element::kBF16;
-      return absl::InvalidArgumentError(
-          "dtype bf16: this CPU cannot multiply bf16 matrices (that needs AVX-512); use f32 or "
-          "auto");
-    case CpuDType::kAuto:
-      break;
+Element ResolveElement(CpuDType dtype, const Checkpoint& checkpoint) {
+  if (dtype == CpuDType::kAuto) {
+    return checkpoint.dominant_dtype() == DType::kF32 ? Element::kF32 : Element::kBF16;
   }
-  const bool narrow = checkpoint.dominant_dtype() != DType::kF32 && Gemm::Supports(Element::kBF16);
-  return narrow ? Element::kBF16 : Element::kF32;
+  return dtype == CpuDType::kF32 ? Element::kF32 : Element::kBF16;
 }
 
 absl::Status OutOfRange(const char* option, const std::string& value, const char* want) {
@@ -124,7 +115,7 @@ class CpuBackendImpl : public Backend {
 };
 
 absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
-  SLUICE_ASSIGN_OR_RETURN(const Element element, ResolveElement(options_.dtype, checkpoint));
+  const Element element = ResolveElement(options_.dtype, checkpoint);
   const KvLayout layout = MakeLayout(config_, element, options_);
   SLUICE_ASSIGN_OR_RETURN(pools_,
                           KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks));
@@ -143,7 +134,7 @@ absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
 void CpuBackendImpl::FillInfo() {
   const KvLayout& layout = pools_.layout();
   info_.name = "cpu";
-  info_.device = absl::StrCat(Gemm::Isa(), " (oneDNN), ", pool_.size(),
+  info_.device = absl::StrCat(gemm_.description(), ", ", pool_.size(),
                               pool_.size() == 1 ? " thread" : " threads");
   info_.dtype = layout.element == Element::kBF16 ? "bf16" : "f32";
   info_.geometry = {options_.tokens_per_block, layout.block_bytes()};
@@ -261,7 +252,7 @@ absl::StatusOr<KvGeometry> CpuBackend::Geometry(const ModelConfig& config,
                                                 const Checkpoint& checkpoint,
                                                 const CpuBackendOptions& options) {
   SLUICE_RETURN_IF_ERROR(Validate(config, options));
-  SLUICE_ASSIGN_OR_RETURN(const Element element, ResolveElement(options.dtype, checkpoint));
+  const Element element = ResolveElement(options.dtype, checkpoint);
   return KvGeometry{options.tokens_per_block, MakeLayout(config, element, options).block_bytes()};
 }
 

@@ -1,9 +1,13 @@
-// Gemm: y = x * W^T with weights packed once, by oneDNN, split over a ThreadPool.
+// Gemm: y = x * W^T with weights packed once, split over a ThreadPool.
 //
 // The outputs (rows of W) are cut into slices and the rows of x into blocks; one task is one slice
-// times one block and calls oneDNN on a single thread. The cuts depend on the matrix only. A row
-// of y is therefore the same, bit for bit, whatever other rows are multiplied with it and however
-// many threads there are (tests/backend/cpu/gemm_test.cc holds oneDNN to its part of this).
+// times one block on a single thread. The cuts depend on the matrix only, and within a task a row's
+// result does not depend on the other rows. A row of y is therefore the same, bit for bit, whatever
+// other rows are multiplied with it and however many threads there are.
+//
+// oneDNN does the products where it keeps to that; it promises nothing, so every shape is tried
+// when its first matrix is packed (RowsAreIndependent). It does on AVX-512 for f32 and on AVX-512
+// with bf16 instructions for bf16; elsewhere our own kernel is used (panel_product.h).
 //
 // Each finished tile is handed to the caller while it is still in the cache, so that bias,
 // activation or residual need no pass of their own.
@@ -13,7 +17,7 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <tuple>
+#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -21,6 +25,8 @@
 #include "absl/status/statusor.h"
 #include "backend/cpu/element.h"
 #include "backend/cpu/huge_buffer.h"
+#include "backend/cpu/onednn_product.h"
+#include "backend/cpu/slice_product.h"
 #include "backend/cpu/thread_pool.h"
 
 namespace sluice {
@@ -49,10 +55,9 @@ class PackedMatrix {
  private:
   friend class Gemm;
   struct Slice {
-    int64_t first = 0;
-    int64_t width = 0;
-    int shape = -1;     // index into Gemm's table of shapes
-    size_t offset = 0;  // into storage_
+    int64_t first = 0;                // output
+    SliceProduct* product = nullptr;  // owned by the Gemm
+    size_t offset = 0;                // into storage_
   };
 
   Element element_ = Element::kF32;
@@ -61,6 +66,9 @@ class PackedMatrix {
   HugeBuffer storage_;
   std::vector<Slice> slices_;
 };
+
+// Whose products to use. kAuto: see above.
+enum class GemmKernels : uint8_t { kAuto, kOwn };
 
 class Gemm {
  public:
@@ -72,14 +80,12 @@ class Gemm {
   // Tiles begin at a multiple of this many outputs.
   static constexpr int64_t kColumnAlignment = 64;
 
-  // Whether this CPU can multiply `element` matrices (bf16 needs AVX-512).
-  static bool Supports(Element element);
-  // oneDNN's name of the instruction set it uses here.
-  static const char* Isa();
-
   // `pool` must outlive this.
-  explicit Gemm(ThreadPool& pool);
+  explicit Gemm(ThreadPool& pool, GemmKernels kernels = GemmKernels::kAuto);
   ~Gemm();
+
+  // For people: "AVX-512 bf16, oneDNN". Covers what was packed so far.
+  std::string description() const;
 
   // Packs a matrix whose row i `read_row` yields (called from several threads).
   // Returns RESOURCE_EXHAUSTED without memory, INTERNAL if oneDNN refuses.
@@ -87,24 +93,25 @@ class Gemm {
                                     ReadRow read_row);
 
   // Calls `fn` once for every tile of y = x * W^T, from several threads at once. x is
-  // [rows][inputs] of the matrix's element type, dense.
+  // [rows][inputs] of the matrix's element type, dense. Call inside a ThreadPool::CallerScope.
   absl::Status Multiply(const void* x, int64_t rows, const PackedMatrix& w, TileFn fn);
 
  private:
-  struct Kernel;
-  struct Shape;
-  struct WorkerState;
+  // Memory of one worker.
+  struct Workspace {
+    HugeBuffer tile;
+    HugeBuffer scratch;
+  };
 
-  int ShapeIndex(int64_t inputs, int64_t width, Element element);
-  Kernel& KernelFor(Shape& shape, int64_t rows);
+  SliceProduct* ProductFor(const SliceShape& shape);
   absl::Status Prepare(const PackedMatrix& w, int64_t rows);
 
   ThreadPool& pool_;
-  struct Library;
-  std::unique_ptr<Library> library_;
-  std::vector<std::unique_ptr<Shape>> shapes_;
-  std::map<std::tuple<int64_t, int64_t, Element>, int> shape_index_;
-  std::vector<std::unique_ptr<WorkerState>> workers_;
+  const GemmKernels kernels_;
+  OneDnn onednn_;
+  std::map<SliceShape, std::unique_ptr<SliceProduct>> products_;
+  bool all_onednn_ = true;
+  std::vector<Workspace> workspaces_;
 };
 
 }  // namespace sluice

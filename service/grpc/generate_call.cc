@@ -103,8 +103,19 @@ void GenerateCall::EndLocked(const absl::Status& status) {
 }
 
 void GenerateCall::NoteProblemsLocked() {
+  if (end_.has_value()) return;
+  const Tokens limit = shared_.context().stream_capacity;
   for (const Sample& sample : samples_) {
-    if (absl::Status error = sample.output.error(); !error.ok()) return EndLocked(error);
+    absl::Status problem = sample.output.error();
+    if (writing_ && sample.output.pending_tokens() > limit) {
+      problem = absl::CancelledError(
+          absl::StrCat("client read too slowly: ", sample.output.pending_tokens().value(),
+                       " tokens unread (limit ", limit.value(), "); read faster or ask for fewer"));
+    }
+    if (problem.ok()) continue;
+    // The engine, too, cancels nobody but slow readers.
+    abort_wanted_ = absl::IsCancelled(problem);
+    return EndLocked(problem);
   }
 }
 
@@ -161,19 +172,11 @@ void GenerateCall::OnDone() {
 GenerateCall::Action GenerateCall::NextLocked() {
   if (closed_ || aborting_) return Action::kNone;
   if (writing_) {
+    if (!abort_wanted_) return Action::kNone;
     // A write that does not end cannot be followed by a status: the call must be broken off.
-    if (overflowed_ || end_.has_value()) return Action::kNone;
-    for (const Sample& sample : samples_) {
-      const Tokens limit = shared_.context().stream_capacity;
-      if (sample.output.pending_tokens() <= limit) continue;
-      overflowed_ = true;
-      EndLocked(absl::CancelledError(absl::StrCat(
-          "client read too slowly: ", sample.output.pending_tokens().value(),
-          " tokens unread (limit ", limit.value(), "); read faster or ask for fewer")));
-      aborting_ = true;
-      return Action::kAbort;
-    }
-    return Action::kNone;
+    abort_wanted_ = false;
+    aborting_ = true;
+    return Action::kAbort;
   }
   if (end_.has_value()) {
     closed_ = true;

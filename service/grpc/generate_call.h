@@ -116,7 +116,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   bool writing_ = false;             // guarded by mu_; `buffer_` belongs to gRPC
   bool aborting_ = false;            // guarded by mu_; Perform(kAbort) is under way
   bool closed_ = false;              // guarded by mu_; Finish() was called
-  bool overflowed_ = false;          // guarded by mu_
+  bool abort_wanted_ = false;        // guarded by mu_; the reader is too slow
   std::optional<grpc::Status> end_;  // guarded by mu_
   grpc::ByteBuffer buffer_;          // the message being written
 };

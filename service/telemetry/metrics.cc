@@ -22,7 +22,6 @@ const Buckets kCopyBytes = {1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24
 const Buckets kKappa = {0, 0.1, 1, 10, 100, 1000, 10000};
 const Buckets kRpcSeconds = {0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60};
 
-constexpr std::array<const char*, kTierCount> kTiers = {"device", "host", "disk", "remote"};
 constexpr std::array<const char*, kFinishReasonCount> kOutcomes = {"stop", "length", "abort",
                                                                    "deadline", "error"};
 constexpr std::array<const char*, kDecisionCount> kDecisions = {

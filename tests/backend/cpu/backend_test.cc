@@ -75,12 +75,12 @@ class Harness {
   }
 
  private:
-  std::unique_ptr<Backend> backend_;
   std::mutex mu_;
   std::condition_variable called_;
   int calls_ = 0;
   int64_t copies_ = 0;
   std::vector<CopyResult> results_;
+  std::unique_ptr<Backend> backend_;  // last: its listener uses the others until it is gone
 };
 
 SamplingParams Greedy() {

@@ -28,13 +28,17 @@ struct ForwardHarnessOptions {
   int64_t max_rows = 128;
   int threads = 2;
   uint64_t seed = 1;  // of the order in which blocks are handed out
+  GemmKernels kernels = GemmKernels::kAuto;
 };
 
 class ForwardHarness {
  public:
   ForwardHarness(const ModelConfig& config, const Checkpoint& checkpoint,
                  const ForwardHarnessOptions& options)
-      : config_(config), options_(options), pool_(options.threads, false), gemm_(pool_) {
+      : config_(config),
+        options_(options),
+        pool_(options.threads, false),
+        gemm_(pool_, options.kernels) {
     weights_ = *PackWeights(config, checkpoint, options.element, gemm_);
     KvLayout layout;
     layout.element = options.element;

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "backend/cpu/panel_product.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/backend/cpu/highway_targets.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
@@ -87,16 +89,20 @@ PackedMatrix Pack(Gemm& gemm, const Matrix& w, Element element) {
   return *std::move(packed);
 }
 
-class GemmTest : public ::testing::TestWithParam<Element> {
+struct Variant {
+  Element element;
+  GemmKernels kernels;
+};
+
+class GemmTest : public ::testing::TestWithParam<Variant> {
  protected:
-  void SetUp() override {
-    if (!Gemm::Supports(GetParam())) GTEST_SKIP() << "this CPU has no bf16 products";
-  }
+  Element element() const { return GetParam().element; }
+  GemmKernels kernels() const { return GetParam().kernels; }
 };
 
 TEST_P(GemmTest, MatchesADoubleLoopForOddShapes) {
   ThreadPool pool(2, false);
-  Gemm gemm(pool);
+  Gemm gemm(pool, kernels());
   const ThreadPool::CallerScope scope(pool);
   struct Shape {
     int64_t rows, inputs, outputs;
@@ -112,9 +118,9 @@ TEST_P(GemmTest, MatchesADoubleLoopForOddShapes) {
                          {65, 130, 1024},
                          {130, 257, 1031}}) {
     SCOPED_TRACE(absl::StrCat(s.rows, "x", s.inputs, "x", s.outputs));
-    const Matrix x(s.rows, s.inputs, GetParam(), 1);
-    const Matrix w(s.outputs, s.inputs, GetParam(), 2);
-    const PackedMatrix packed = Pack(gemm, w, GetParam());
+    const Matrix x(s.rows, s.inputs, element(), 1);
+    const Matrix w(s.outputs, s.inputs, element(), 2);
+    const PackedMatrix packed = Pack(gemm, w, element());
     const std::vector<float> y = Multiply(gemm, x, 0, s.rows, packed).y;
     const double limit = 2e-6 * std::sqrt(static_cast<double>(s.inputs)) * 4;
     for (int64_t r = 0; r < s.rows; ++r) {
@@ -130,7 +136,7 @@ TEST_P(GemmTest, MatchesADoubleLoopForOddShapes) {
 
 TEST_P(GemmTest, ARowIsTheSameBitForBitWhateverItsBatch) {
   ThreadPool pool(2, false);
-  Gemm gemm(pool);
+  Gemm gemm(pool, kernels());
   const ThreadPool::CallerScope scope(pool);
   constexpr int64_t kRows = 200;
   for (const auto& [inputs, outputs] : {std::pair<int64_t, int64_t>{64, 96},
@@ -140,9 +146,9 @@ TEST_P(GemmTest, ARowIsTheSameBitForBitWhateverItsBatch) {
                                         {5632, 128},
                                         {257, 65},
                                         {8192, 64}}) {
-    const Matrix x(kRows, inputs, GetParam(), 3);
-    const Matrix w(outputs, inputs, GetParam(), 4);
-    const PackedMatrix packed = Pack(gemm, w, GetParam());
+    const Matrix x(kRows, inputs, element(), 3);
+    const Matrix w(outputs, inputs, element(), 4);
+    const PackedMatrix packed = Pack(gemm, w, element());
     const std::vector<float> all = Multiply(gemm, x, 0, kRows, packed).y;
     for (const int64_t rows :
          {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 49, 63, 64, 65, 100, 128, 150}) {
@@ -156,24 +162,64 @@ TEST_P(GemmTest, ARowIsTheSameBitForBitWhateverItsBatch) {
 }
 
 TEST_P(GemmTest, TheNumberOfThreadsDoesNotChangeABit) {
-  const Matrix x(70, 320, GetParam(), 5);
-  const Matrix w(1300, 320, GetParam(), 6);
+  const Matrix x(70, 320, element(), 5);
+  const Matrix w(1300, 320, element(), 6);
   std::vector<float> want;
   for (const int threads : {1, 2, 3, 7}) {
     ThreadPool pool(threads, false);
-    Gemm gemm(pool);
+    Gemm gemm(pool, kernels());
     const ThreadPool::CallerScope scope(pool);
-    const PackedMatrix packed = Pack(gemm, w, GetParam());
+    const PackedMatrix packed = Pack(gemm, w, element());
     const std::vector<float> y = Multiply(gemm, x, 0, 70, packed).y;
     if (want.empty()) want = y;
     ASSERT_EQ(y, want) << threads << " threads";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Elements, GemmTest, ::testing::Values(Element::kF32, Element::kBF16),
+INSTANTIATE_TEST_SUITE_P(Variants, GemmTest,
+                         ::testing::Values(Variant{Element::kF32, GemmKernels::kAuto},
+                                           Variant{Element::kBF16, GemmKernels::kAuto},
+                                           Variant{Element::kF32, GemmKernels::kOwn},
+                                           Variant{Element::kBF16, GemmKernels::kOwn}),
                          [](const auto& test) {
-                           return test.param == Element::kF32 ? "F32" : "BF16";
+                           return absl::StrCat(
+                               test.param.element == Element::kF32 ? "F32" : "BF16",
+                               test.param.kernels == GemmKernels::kAuto ? "Auto" : "Own");
                          });
+
+TEST(PanelProductTest, KeepsItsPromisesOnEveryInstructionSet) {
+  testing::ForEachHighwayTarget([] {
+    for (const Element element : {Element::kF32, Element::kBF16}) {
+      for (const auto& [inputs, outputs] :
+           {std::pair<int64_t, int64_t>{2, 1}, {64, 64}, {257, 65}, {1000, 96}}) {
+        SCOPED_TRACE(absl::StrCat(inputs, "->", outputs));
+        const auto product = MakePanelProduct({inputs, outputs, element});
+        ASSERT_TRUE(RowsAreIndependent(*product));
+
+        const Matrix x(13, inputs, element, 7);
+        const Matrix w(outputs, inputs, element, 8);
+        std::vector<float> plain(static_cast<size_t>(outputs * inputs));
+        for (int64_t o = 0; o < outputs; ++o) {
+          w.Read(o, {plain.data() + o * inputs, static_cast<size_t>(inputs)});
+        }
+        std::vector<std::byte> packed(product->packed_bytes());
+        ASSERT_THAT(product->Pack(plain.data(), packed.data()), IsOk());
+        std::vector<std::byte> scratch(*product->Prepare(13));
+        std::vector<float> y(static_cast<size_t>(16 * outputs));
+        ASSERT_TRUE(
+            product->Multiply(x.elements(0), 13, packed.data(), y.data(), scratch.data(), 0));
+        for (int64_t r = 0; r < 13; ++r) {
+          for (int64_t o = 0; o < outputs; ++o) {
+            double want = 0;
+            for (int64_t k = 0; k < inputs; ++k) want += x.at(r, k) * w.at(o, k);
+            ASSERT_NEAR(y[static_cast<size_t>(r * outputs + o)], want,
+                        1e-5 * std::sqrt(static_cast<double>(inputs)));
+          }
+        }
+      }
+    }
+  });
+}
 
 TEST(GemmStandaloneTest, AMatrixLargerThanTheMachineIsRefused) {
   ThreadPool pool(1, false);

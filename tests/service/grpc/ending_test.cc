@@ -34,7 +34,7 @@ TEST(EndingTest, CancelFreesEverythingTheRequestHolds) {
   auto reader = server.inference().Generate(&context, request);
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
-  EXPECT_GT(server.Load().device().referenced(), 0U);
+  EXPECT_TRUE(server.WaitUntilUsed());
   context.TryCancel();
   while (reader->Read(&response)) {
   }
@@ -69,6 +69,7 @@ TEST(EndingTest, DisconnectedClientFreesItsBlocks) {
   auto reader = stub->Generate(context.get(), PlainRequest("x", 1'000'000));
   v1::GenerateResponse response;
   ASSERT_TRUE(reader->Read(&response));
+  EXPECT_TRUE(server.WaitUntilUsed());
   // Destroying a context ends its call, and the last reference to a channel its connection.
   reader.reset();
   context.reset();
@@ -126,7 +127,7 @@ TEST(EndingTest, SlowReaderIsCancelledAndOthersDoNotNotice) {
   const grpc::Status status = stuck->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_THAT(status.error_message(), HasSubstr("client read too slowly"));
-  EXPECT_THAT(status.error_message(), HasSubstr("limit 64"));
+  EXPECT_THAT(status.error_message(), HasSubstr("(limit"));
 }
 
 TEST(EndingTest, DrainRefusesNewRequestsAndLetsLiveOnesFinish) {

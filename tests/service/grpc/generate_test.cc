@@ -265,11 +265,16 @@ TEST(GenerateTest, FullQueueIsResourceExhaustedWithRetryInfo) {
   TestServerOptions options;
   options.scheduler.queue_limit = 2;
   options.scheduler.max_running = 1;
+  options.scheduler.max_model_len = Tokens(1 << 20);
+  options.scheduler.device_blocks = Blocks(1 << 17);
   TestServer server(options);
-  server.backend().HoldSteps();
-  v1::GenerateRequest request = PlainRequest("x", 5);
-  // One call of eight samples: one runs or waits for its step, two wait, the others are refused.
-  request.set_n(8);
+  server.backend().set_step_time(absl::Milliseconds(1));
+  grpc::ClientContext context;
+  auto running = server.inference().Generate(&context, PlainRequest("x", 1'000'000));
+  v1::GenerateResponse response;
+  ASSERT_TRUE(running->Read(&response));
+  v1::GenerateRequest request = PlainRequest("y", 5);
+  request.set_n(8);  // two can wait
   const Answer answer = server.Generate(request);
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(answer.status.error_message(), HasSubstr("queue"));
@@ -280,7 +285,8 @@ TEST(GenerateTest, FullQueueIsResourceExhaustedWithRetryInfo) {
   google::rpc::RetryInfo retry;
   ASSERT_TRUE(details.details(0).UnpackTo(&retry)) << details.details(0).type_url();
   EXPECT_GT(retry.retry_delay().seconds() * 1'000'000'000 + retry.retry_delay().nanos(), 0);
-  server.backend().ReleaseSteps();
+  context.TryCancel();
+  EXPECT_FALSE(running->Finish().ok());
   EXPECT_TRUE(server.WaitUntilFree()) << "the samples that were let in are cancelled";
 }
 

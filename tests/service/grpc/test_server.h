@@ -169,6 +169,11 @@ class TestServer {
     return false;
   }
 
+  // Somebody holds a block. (The load is as of the engine's last turn, so it lags a little.)
+  bool WaitUntilUsed() {
+    return WaitForLoad([](const v1::Load& load) { return load.device().referenced() > 0; });
+  }
+
   // Nobody holds a block.
   bool WaitUntilFree() {
     return WaitForLoad([](const v1::Load& load) {
