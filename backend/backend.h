@@ -40,7 +40,7 @@ class Backend {
   virtual const BackendInfo& info() const = 0;
 
   // Calls `on_done` (on any thread, briefly) whenever TakeFinishedCopies() has something new.
-  // Call once, before the first StartCopies().
+  // Call once, before the first StartCopies(). What it refers to must outlive the backend.
   virtual void SetCopyListener(std::function<void()> on_done) = 0;
 
   // Queues copies and returns at once. Classes are served in order, copies of one class first come

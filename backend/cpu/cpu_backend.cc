@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "backend/cpu/forward.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/kv_layout.h"
@@ -77,7 +76,7 @@ class CpuBackendImpl : public Backend {
   CpuBackendImpl(const ModelConfig& config, const CpuBackendOptions& options)
       : config_(config),
         options_(options),
-        meter_(absl::Now()),
+        meter_(options_.clock()),
         pool_(options.threads, options.pin_threads),
         gemm_(pool_),
         samplers_(static_cast<size_t>(pool_.size())) {}
@@ -91,7 +90,7 @@ class CpuBackendImpl : public Backend {
   void StartCopies(std::span<const Copy> copies) override { link_->Start(copies); }
   std::vector<CopyResult> TakeFinishedCopies() override { return link_->TakeFinished(); }
   StepResult Run(const StepPlan& plan) override;
-  ActivitySnapshot activity() override { return meter_.Snapshot(absl::Now()); }
+  ActivitySnapshot activity() override { return meter_.Snapshot(options_.clock()); }
 
  private:
   void CheckPlan(const StepPlan& plan) const;
@@ -124,6 +123,7 @@ absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
                           Forward::Create(config_, weights_, pools_, options_.max_model_len,
                                           options_.max_step_tokens, gemm_, pool_));
   LinkOptions link;
+  link.clock = options_.clock;
   link.bytes_per_second = options_.link_gbps * 1e9;
   link.verify = options_.verify_host_blocks;
   link_ = std::make_unique<Link>(pools_, link, meter_);
@@ -167,7 +167,7 @@ StepResult CpuBackendImpl::Run(const StepPlan& plan) {
   CheckPlan(plan);
   StepResult result;
   result.id = plan.id;
-  result.started = absl::Now();
+  result.started = options_.clock();
   result.sequences.resize(plan.sequences.size());
   meter_.BeginCompute(result.started);
   {
@@ -175,7 +175,7 @@ StepResult CpuBackendImpl::Run(const StepPlan& plan) {
     result.status = Compute(plan, result);
   }
   if (!result.status.ok()) result.sequences.clear();
-  result.finished = absl::Now();
+  result.finished = options_.clock();
   meter_.EndCompute(result.finished);
   return result;
 }
@@ -191,11 +191,11 @@ void CpuBackendImpl::WaitForLoads(const StepPlan& plan, int layer, StepResult& r
         sequence.status = link_->WaitForLayer(load, layer);
         continue;
       }
-      const absl::Time from = absl::Now();
+      const absl::Time from = options_.clock();
       meter_.EndCompute(from);
       meter_.BeginStall(from);
       sequence.status = link_->WaitForLayer(load, layer);
-      const absl::Time to = absl::Now();
+      const absl::Time to = options_.clock();
       meter_.EndStall(to);
       meter_.BeginCompute(to);
       sequence.load_stall += to - from;

@@ -10,9 +10,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "backend/backend.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
@@ -39,6 +42,9 @@ struct CpuBackendOptions {
   bool pin_threads = true;  // each worker to a CPU of its own
   // Paces copies to this many 10^9 bytes per second per direction; 0 = as fast as memory.
   double link_gbps = 0;
+
+  // Every time it reports is on this clock, the caller's; it must not go back.
+  std::function<absl::Time()> clock = absl::Now;
 };
 
 class CpuBackend {

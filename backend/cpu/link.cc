@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
@@ -18,6 +17,7 @@ namespace sluice {
 Link::Link(const KvPools& pools, const LinkOptions& options, ActivityMeter& meter)
     : pools_(pools),
       verify_(options.verify),
+      clock_(options.clock),
       meter_(meter),
       queue_(static_cast<int>(pools.layout().layers), Bytes(pools.layout().host_layer_bytes()),
              options.bytes_per_second) {
@@ -95,7 +95,7 @@ void Link::WorkerMain() {
   prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
   std::unique_lock<std::mutex> lock(mu_);
   while (!stop_) {
-    const absl::Time now = absl::Now();
+    const absl::Time now = clock_();
     if (const std::vector<LinkArrival> arrivals = queue_.Arrive(now); !arrivals.empty()) {
       BookArrivals(arrivals, now);
       const std::function<void()> on_done = on_done_;
@@ -112,7 +112,7 @@ void Link::WorkerMain() {
       lock.unlock();
       const absl::Status status = MoveSlice(*slice);
       lock.lock();
-      queue_.Moved(*slice, status, absl::Now());
+      queue_.Moved(*slice, status, clock_());
       continue;
     }
     const absl::Time next = queue_.next_arrival();

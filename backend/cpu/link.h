@@ -15,6 +15,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "backend/activity.h"
 #include "backend/cpu/kv_layout.h"
 #include "backend/cpu/link_queue.h"
@@ -27,6 +28,7 @@ struct LinkOptions {
   // Keep a checksum of every layer of every block stored, and fail a load (DATA_LOSS) that does not
   // match it.
   bool verify = false;
+  std::function<absl::Time()> clock = absl::Now;  // must not go back
 };
 
 class Link {
@@ -65,6 +67,7 @@ class Link {
 
   const KvPools& pools_;
   const bool verify_;
+  const std::function<absl::Time()> clock_;
   ActivityMeter& meter_;
   std::function<void()> on_done_;
   std::vector<uint64_t> checksums_;  // [host block][layer]; worker only

@@ -108,7 +108,12 @@ absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeC
   return runtime;
 }
 
-ServerRuntime::~ServerRuntime() = default;
+ServerRuntime::~ServerRuntime() {
+  grpc_.reset();
+  metrics_server_.reset();
+  engine_.reset();
+  backend_.reset();  // before loop_, which its link worker wakes when a copy ends
+}
 
 absl::Status ServerRuntime::LoadModel() {
   spdlog::info("loading {}", config_.model);
@@ -135,6 +140,7 @@ absl::Status ServerRuntime::LoadTokenizer() {
 
 absl::Status ServerRuntime::StartBackend() {
   CpuBackendOptions options = MakeBackendOptions(config_);
+  options.clock = clock_;
   const Tokens model_limit(model_.max_position_embeddings);
   if (config_.max_model_len.has_value() && *config_.max_model_len > model_limit) {
     return absl::InvalidArgumentError(

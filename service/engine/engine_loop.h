@@ -41,7 +41,8 @@ class EngineLoop {
  public:
   using Clock = std::function<absl::Time()>;
 
-  // All must outlive this. `clock` is the only clock, and monotonic.
+  // All must stay until the engine has stopped. Then the backend goes before this loop, which it
+  // wakes when copies end. `clock` is the only clock, and monotonic.
   EngineLoop(Scheduler& scheduler, Backend& backend, Metrics& metrics, Clock clock,
              const EngineOptions& options);
 
