@@ -11,10 +11,12 @@ LINT ?= changed
 LINT_BASE ?= HEAD
 # More arguments: make demo ARGS='--help', make test ARGS='-L unit'.
 ARGS ?=
+# What `make build`, `asan` and `tsan` build; empty: everything.
+TARGETS ?=
 
 packages = deploy/setup/packages.sh
 configure = test -f build/$(1)/build.ninja || cmake --preset $(1)
-build = cmake --build --preset $(1) -j $(JOBS)
+build = cmake --build --preset $(1) -j $(JOBS) $(addprefix --target ,$(TARGETS))
 ctest = ctest --preset $(1) -j $(TEST_JOBS) $(ARGS)
 
 .PHONY: help
@@ -41,11 +43,8 @@ test: build ## Build, then run all tests.
 	@$(call ctest,release)
 
 .PHONY: bench
-bench: build ## Run the benchmarks; see tests/bench/README.md.
-	@build/release/tests/bench/scheduler_bench
-	@test -f build/bench/150m/config.json || \
-	  build/release/tests/support/make_random_checkpoint --preset 150m --out build/bench/150m
-	@build/release/tests/bench/cpu_forward_bench --model build/bench/150m $(ARGS)
+bench: build ## Run the benchmarks (ARGS: suites, see tests/bench/README.md); results in build/bench.
+	@python3 tests/bench/collect.py build/release build/bench $(ARGS)
 
 .PHONY: lint
 lint: packages ## Check format, structure and, for changed sources, clang-tidy (LINT=all: every source).
