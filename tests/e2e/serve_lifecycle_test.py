@@ -56,19 +56,19 @@ class LifecycleTest(harness.TestCase):
         self.assertEqual(record["text"], whole[:whole.index(stop)])
 
     def test_sigterm_lets_a_running_request_finish_and_exits_0(self):
-        server = self.start_server()
-        client = server.start_client("generate", prompt=PROMPT, max_tokens=1500, ignore_eos=True,
+        server = self.start_server(model=harness.slow_model())
+        client = server.start_client("generate", prompt=PROMPT, max_tokens=400, ignore_eos=True,
                                      temperature=0, json=True)
         harness.wait_until(lambda: server.metric("sluice_generated_tokens_total") > 5, "tokens")
         server.signal(signal.SIGTERM)
         out, err = client.communicate(timeout=60 * harness.PATIENCE)
         self.assertEqual(client.returncode, 0, err)
-        self.assertEqual(len(harness.last_json(out)["output_ids"]), 1500)
+        self.assertEqual(len(harness.last_json(out)["output_ids"]), 400)
         self.assertEqual(server.wait(), 0)
 
     def test_sigterm_refuses_new_requests(self):
-        server = self.start_server()
-        client = server.start_client("generate", prompt=PROMPT, max_tokens=3000, ignore_eos=True,
+        server = self.start_server(model=harness.slow_model())
+        client = server.start_client("generate", prompt=PROMPT, max_tokens=800, ignore_eos=True,
                                      temperature=0, json=True)
         harness.wait_until(lambda: server.metric("sluice_generated_tokens_total") > 5, "tokens")
         server.signal(signal.SIGTERM)
@@ -76,6 +76,8 @@ class LifecycleTest(harness.TestCase):
                            "a log line about draining")
         late = server.client("generate", prompt=PROMPT, max_tokens=1, connect_timeout=2)
         self.assertEqual(late.returncode, 1)
+        self.assertIn("UNAVAILABLE", late.stderr)
+        self.assertIsNone(client.poll(), "the running request ended too early for this test")
         self.assertEqual(client.wait(60 * harness.PATIENCE), 0)
         client.communicate()
         self.assertEqual(server.wait(), 0)

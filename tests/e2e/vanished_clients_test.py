@@ -7,11 +7,15 @@ import unittest
 
 import harness
 
-LONG = dict(max_tokens=3000, ignore_eos=True, temperature=0, json=True)
+# Half a minute of the slow model's time.
+LONG = dict(max_tokens=8000, ignore_eos=True, temperature=0, json=True)
 PROMPT = "It is a truth universally acknowledged"
 
 
 class VanishedClientsTest(harness.TestCase):
+    def start_server(self, *arguments, **values):
+        return super().start_server(*arguments, model=harness.slow_model(), **values)
+
     def start_clients(self, server, count, **values):
         clients = [server.start_client("generate", prompt=f"{i} {PROMPT}", **(LONG | values))
                    for i in range(count)]
@@ -78,7 +82,8 @@ class VanishedClientsTest(harness.TestCase):
         text = next(iter(harness.demo_texts().values()))
         for start in range(0, 1500, 300):
             server.generate(text[start:start + 2000], max_tokens=8, ignore_eos=True)
-        clients = [server.start_client("generate", prompt=text[start:start + 2000], **LONG)
+        clients = [server.start_client("generate", prompt=text[start:start + 2000],
+                                       **(LONG | {"max_tokens": 1500}))
                    for start in range(0, 1500, 300)]
         for client in clients:
             self.addCleanup(self.end_client, client)
