@@ -19,8 +19,8 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 PEER_PACKAGES = ["node-llama-cpp", "@node-llama-cpp/linux-x64"]
 
-# (model, threads, batch, prompt tokens, repeats). 1B with 16 prompts of 4,096 tokens would take most of an
-# hour on two cores and is left out.
+# (model, threads, batch, prompt tokens, repeats). 1B with 16 prompts of 4,096 tokens would take a quarter
+# of an hour and is left out.
 CPU_CASES = [("150m", t, b, p, 1 if b * p > 10000 else 3)
              for t in (1, 2) for b in (1, 16) for p in (512, 4096)]
 CPU_CASES += [("1b", t, b, p, 1) for t in (1, 2) for b, p in ((1, 512), (1, 4096), (16, 512))]
