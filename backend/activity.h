@@ -1,9 +1,9 @@
 // ActivityMeter splits wall time into four exhaustive states per device: compute only, transfer
 // only, both, idle. They sum to the time since construction by construction.
 //
-// "Transfer" is the union of all copies under way, in any direction; per direction the union is kept
-// too, so that rate(busy) is that link direction's utilisation. A step that waits for a load is not
-// computing: it calls End/BeginCompute around the wait.
+// "Transfer" is the union of all copies under way, in any direction; per direction the union is
+// kept too, so that rate(busy) is that link direction's utilisation. A step that waits for a load
+// is not computing: it calls End/BeginCompute around the wait.
 //
 // Thread-safe.
 #pragma once

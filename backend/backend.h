@@ -1,5 +1,5 @@
-// Backend executes what the scheduler decided: steps of the model and copies of KV blocks. It knows a
-// device, not clients or policies. Implementations: backend/cpu (the default), backend/reference.
+// Backend executes what the scheduler decided: steps of the model and copies of KV blocks. It knows
+// a device, not clients or policies. Implementations: backend/cpu (the default), backend/reference.
 //
 // Threads: Run() and StartCopies() are called by one thread (the engine's); the other methods by
 // any.
@@ -19,9 +19,9 @@
 namespace sluice {
 
 struct BackendInfo {
-  std::string name;         // "cpu"
-  std::string device;       // for people: "AVX-512 bf16, 2 threads"
-  std::string dtype;        // of weights and KV: "bf16" or "f32"
+  std::string name;    // "cpu"
+  std::string device;  // for people: "AVX-512 bf16, 2 threads"
+  std::string dtype;   // of weights and KV: "bf16" or "f32"
   KvGeometry geometry;
   Blocks device_blocks;
   Blocks host_blocks;

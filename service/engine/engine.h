@@ -37,8 +37,8 @@ class Engine {
 
   std::mutex mu_;
   std::condition_variable turn_ended_;
-  int64_t turn_ = 0;        // guarded by mu_; turns started
-  int64_t idle_turn_ = 0;   // guarded by mu_; the last turn that left nothing live, if the latest
+  int64_t turn_ = 0;       // guarded by mu_; turns started
+  int64_t idle_turn_ = 0;  // guarded by mu_; the last turn that left nothing live, if the latest
 
   std::thread thread_;  // last: everything above is ready when it starts
 };

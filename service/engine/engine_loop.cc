@@ -50,10 +50,9 @@ absl::Status EngineLoop::Submit(RequestSpec spec, std::shared_ptr<TokenStream> s
   }
   if (static_cast<int64_t>(inbox_.submissions.size()) >= options_.inbox_limit) {
     metrics_.OnRefused();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("inbox is full: ", inbox_.submissions.size(),
-                     " requests arrived since the last step (limit ", options_.inbox_limit,
-                     "); retry later"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "inbox is full: ", inbox_.submissions.size(),
+        " requests arrived since the last step (limit ", options_.inbox_limit, "); retry later"));
   }
   inbox_.submissions.push_back({std::move(spec), std::move(stream)});
   work_.notify_one();
@@ -177,9 +176,9 @@ void EngineLoop::DeliverOne(Event event) {
     NoteFinish(*event.finish);
     if (client.overflowed) {
       const int64_t limit = client.stream->capacity().value();
-      event.finish->status =
-          absl::CancelledError(absl::StrCat("client read too slowly: ", limit, " tokens unread (limit ",
-                                            limit, "); read faster or ask for fewer"));
+      event.finish->status = absl::CancelledError(absl::StrCat("client read too slowly: ", limit,
+                                                               " tokens unread (limit ", limit,
+                                                               "); read faster or ask for fewer"));
     }
   }
   const RequestId id = event.request;

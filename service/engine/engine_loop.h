@@ -48,9 +48,9 @@ class EngineLoop {
 
   // ---- Any thread ----
 
-  // Hands a request to the engine; never blocks. After OK, `stream` gets exactly one Finish event, whose
-  // status carries the scheduler's refusal, if any.
-  // Returns RESOURCE_EXHAUSTED if the inbox is full, UNAVAILABLE if draining.
+  // Hands a request to the engine; never blocks. After OK, `stream` gets exactly one Finish event,
+  // whose status carries the scheduler's refusal, if any. Returns RESOURCE_EXHAUSTED if the inbox
+  // is full, UNAVAILABLE if draining.
   absl::Status Submit(RequestSpec spec, std::shared_ptr<TokenStream> stream);
 
   // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
@@ -125,11 +125,11 @@ class EngineLoop {
 
   mutable std::mutex mu_;
   std::condition_variable work_;
-  Inbox inbox_;              // guarded by mu_
-  bool copies_done_ = false; // guarded by mu_
-  bool woken_ = false;       // guarded by mu_
-  bool draining_ = false;    // guarded by mu_
-  EngineLoad load_;          // guarded by mu_
+  Inbox inbox_;               // guarded by mu_
+  bool copies_done_ = false;  // guarded by mu_
+  bool woken_ = false;        // guarded by mu_
+  bool draining_ = false;     // guarded by mu_
+  EngineLoad load_;           // guarded by mu_
 };
 
 }  // namespace sluice

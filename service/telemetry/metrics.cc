@@ -25,8 +25,8 @@ const Buckets kRpcSeconds = {0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 1
 constexpr std::array<const char*, kFinishReasonCount> kOutcomes = {"stop", "length", "abort",
                                                                    "deadline", "error"};
 constexpr std::array<const char*, kDecisionCount> kDecisions = {
-    "admit_resident", "admit_load",   "wait_blocks",        "wait_load",
-    "join_load",      "preempt_swap", "preempt_recompute",  "store",
+    "admit_resident", "admit_load",   "wait_blocks",       "wait_load",
+    "join_load",      "preempt_swap", "preempt_recompute", "store",
     "store_skipped",  "refuse_queue", "refuse_never_fits"};
 
 Labels LinkLabels(size_t direction) {
@@ -68,7 +68,8 @@ std::vector<LinkSeries> MakeLinks(SeriesMaker& make, const BackendInfo& info) {
                       : "Configured: stated, 0 if none; measured: average so far.");
   auto& seconds = make.Histograms("sluice_kv_transfer_seconds", "First to last byte of a copy.");
   auto& size = make.Histograms("sluice_kv_transfer_size_bytes", "Bytes of a copy.");
-  auto& queued = make.Histograms("sluice_kv_transfer_queue_seconds", "Wait of a copy for the link.");
+  auto& queued =
+      make.Histograms("sluice_kv_transfer_queue_seconds", "Wait of a copy for the link.");
   std::vector<LinkSeries> links;
   for (size_t d = 0; d < kLinkDirectionCount; ++d) {
     const Labels at = LinkLabels(d);
@@ -136,8 +137,8 @@ class Metrics::Impl {
   // --- How time was spent ---
   std::vector<MirroredCounter> states = MakeMirrored(
       make, "sluice_activity_seconds_total",
-      "Wall time by what device and link did; the four states sum to the time since start.", "state",
-      std::array{"compute_only", "transfer_only", "both", "idle"});
+      "Wall time by what device and link did; the four states sum to the time since start.",
+      "state", std::array{"compute_only", "transfer_only", "both", "idle"});
   MirroredCounter compute_busy{
       make.Counter("sluice_compute_busy_seconds_total", "Wall time in which the device computed.")};
   MirroredCounter overlap{make.Counter("sluice_overlap_seconds_total",
@@ -182,10 +183,10 @@ class Metrics::Impl {
   // --- Tokens, cache, decisions ---
   std::vector<MirroredCounter> prompt_tokens =
       MakeMirrored(make, "sluice_prompt_tokens_total",
-                   "Prompt tokens by where their KV came from; sums to all prompt tokens.", "source",
-                   std::array{"device", "host", "disk", "remote", "computed"});
-  MirroredCounter recomputed{make.Counter("sluice_recomputed_tokens_total",
-                                          "Tokens computed again after preemption or failed loads.")};
+                   "Prompt tokens by where their KV came from; sums to all prompt tokens.",
+                   "source", std::array{"device", "host", "disk", "remote", "computed"});
+  MirroredCounter recomputed{make.Counter(
+      "sluice_recomputed_tokens_total", "Tokens computed again after preemption or failed loads.")};
   MirroredCounter generated{make.Counter("sluice_generated_tokens_total", "Output tokens.")};
   prometheus::Counter& step_tokens =
       make.Counter("sluice_step_tokens_total", "Tokens computed in steps, prompt and output.");
@@ -194,9 +195,8 @@ class Metrics::Impl {
   std::vector<MirroredCounter> preemptions = MakeMirrored(
       make, "sluice_preemptions_total", "Requests whose device blocks were taken away.", "mode",
       std::array{"swap", "recompute"});
-  std::vector<MirroredCounter> decisions =
-      MakeMirrored(make, "sluice_scheduler_decisions_total", "Decisions by kind.", "action",
-                   kDecisions);
+  std::vector<MirroredCounter> decisions = MakeMirrored(make, "sluice_scheduler_decisions_total",
+                                                        "Decisions by kind.", "action", kDecisions);
   std::vector<TierSeries> tiers = MakeTiers(make);
   std::vector<LinkSeries> links;
 
@@ -218,8 +218,8 @@ Metrics::Metrics(const BackendInfo& info, const std::string& model)
   for (const char* part : {"queue", "compute", "load_exposed", "load_overlapped"}) {
     m.parts.push_back(&parts.Add({{"part", part}}));
   }
-  auto& evictions = m.make.Counters("sluice_kv_block_evictions_total",
-                                    "Cached blocks given up to make room.");
+  auto& evictions =
+      m.make.Counters("sluice_kv_block_evictions_total", "Cached blocks given up to make room.");
   for (const char* tier : {"device", "host"}) {
     m.evictions.emplace_back(evictions.Add({{"tier", tier}, {"reason", "capacity"}}));
   }

@@ -1,9 +1,9 @@
 // Every metric the server exports, in one place, and the HTTP endpoint that serves them.
 //
-// Names follow Prometheus practice: sluice_<what>_<unit>, base units only (seconds, bytes), counters
-// end in _total. Labels are closed sets known at compile time: never a request, a user or a path.
-// Counters that mirror totals kept elsewhere (scheduler stats, activity meter) are advanced by the
-// difference once per engine turn.
+// Names follow Prometheus practice: sluice_<what>_<unit>, base units only (seconds, bytes),
+// counters end in _total. Labels are closed sets known at compile time: never a request, a user or
+// a path. Counters that mirror totals kept elsewhere (scheduler stats, activity meter) are advanced
+// by the difference once per engine turn.
 //
 // Thread-safe; Observe() and On…() are called by the engine thread.
 #pragma once

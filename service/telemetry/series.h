@@ -49,7 +49,9 @@ class SeriesMaker {
   prometheus::Counter& Counter(const char* name, const char* help) {
     return Counters(name, help).Add({});
   }
-  prometheus::Gauge& Gauge(const char* name, const char* help) { return Gauges(name, help).Add({}); }
+  prometheus::Gauge& Gauge(const char* name, const char* help) {
+    return Gauges(name, help).Add({});
+  }
   prometheus::Histogram& Histogram(const char* name, const char* help,
                                    const prometheus::Histogram::BucketBoundaries& buckets) {
     return Histograms(name, help).Add({}, buckets);

@@ -12,11 +12,11 @@ absl::Time At(int64_t seconds) { return kStart + absl::Seconds(seconds); }
 
 TEST(ActivityMeterTest, SplitsTimeIntoFourStates) {
   ActivityMeter meter(kStart);
-  meter.BeginCompute(At(1));                                  // [0, 1) idle
-  meter.BeginTransfer(LinkDirection::kHostToDevice, At(3));   // [1, 3) compute only
-  meter.EndCompute(At(6));                                    // [3, 6) both
+  meter.BeginCompute(At(1));                                                 // [0, 1) idle
+  meter.BeginTransfer(LinkDirection::kHostToDevice, At(3));                  // [1, 3) compute only
+  meter.EndCompute(At(6));                                                   // [3, 6) both
   meter.EndTransfer(LinkDirection::kHostToDevice, Bytes(10), true, At(10));  // [6, 10) transfer
-  const ActivitySnapshot s = meter.Snapshot(At(15));          // [10, 15) idle
+  const ActivitySnapshot s = meter.Snapshot(At(15));                         // [10, 15) idle
   EXPECT_EQ(s.idle, absl::Seconds(6));
   EXPECT_EQ(s.compute_only, absl::Seconds(2));
   EXPECT_EQ(s.both, absl::Seconds(3));
@@ -57,8 +57,8 @@ TEST(ActivityMeterTest, StallsAreCountedBesideTheStates) {
   EXPECT_EQ(meter.Snapshot(At(5)).load_stall, absl::Seconds(3));
 }
 
-// Whatever happens in whatever order, the states sum to the time that has passed; a clock that steps
-// back is ignored.
+// Whatever happens in whatever order, the states sum to the time that has passed; a clock that
+// steps back is ignored.
 TEST(ActivityMeterTest, StatesAlwaysSumToWallTime) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed);
@@ -73,9 +73,15 @@ TEST(ActivityMeterTest, StatesAlwaysSumToWallTime) {
       const int d = static_cast<int>(rng() % 2);
       const auto direction = static_cast<LinkDirection>(d);
       switch (rng() % 4) {
-        case 0: meter.BeginCompute(now), ++computing; break;
-        case 1: if (computing > 0) meter.EndCompute(now), --computing; break;
-        case 2: meter.BeginTransfer(direction, now), ++moving[d]; break;
+        case 0:
+          meter.BeginCompute(now), ++computing;
+          break;
+        case 1:
+          if (computing > 0) meter.EndCompute(now), --computing;
+          break;
+        case 2:
+          meter.BeginTransfer(direction, now), ++moving[d];
+          break;
         default:
           if (moving[d] > 0) meter.EndTransfer(direction, Bytes(1), true, now), --moving[d];
       }

@@ -14,8 +14,8 @@
 namespace sluice {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::FakeBackend;
+using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::StatusIs;
 
@@ -87,7 +87,8 @@ TEST_F(EngineLoopTest, ARefusalComesThroughTheStream) {
   loop_.RunOnce();
   const std::vector<Event> events = stream->TakeAll();
   ASSERT_EQ(events.size(), 1u);
-  EXPECT_THAT(events[0].finish->status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("")));
+  EXPECT_THAT(events[0].finish->status,
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("")));
   EXPECT_TRUE(loop_.idle());
 }
 

@@ -77,8 +77,8 @@ TEST(MetricsTest, TheFourStatesSumToWallTime) {
   const std::string text = Scrape(metrics);
   double sum = 0;
   for (const char* state : {"compute_only", "transfer_only", "both", "idle"}) {
-    sum += Value(text, Series("sluice_activity_seconds_total",
-                              std::string("state=\"") + state + "\""));
+    sum += Value(text,
+                 Series("sluice_activity_seconds_total", std::string("state=\"") + state + "\""));
   }
   EXPECT_DOUBLE_EQ(sum, absl::ToDoubleSeconds(activity.wall()));
   EXPECT_EQ(Value(text, Series("sluice_overlap_seconds_total")), 3);
