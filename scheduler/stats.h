@@ -16,7 +16,8 @@ namespace sluice {
 enum class RequestPlan : uint8_t {
   kResident,   // nothing to move: the cached part (possibly empty) is on the device
   kLoad,       // cached blocks are loaded, overlapped with other work or layer by layer
-  kRecompute,  // cached blocks exist on another tier and were computed again instead
+  kRecompute,  // cached blocks exist on another tier and were computed again instead; no policy
+               // picks it yet
 };
 inline constexpr int kRequestPlanCount = 3;
 

@@ -1,5 +1,6 @@
 #include "service/cli/bench_command.h"
 
+#include <cmath>
 #include <fstream>
 #include <limits>
 
@@ -48,8 +49,8 @@ std::vector<BenchRecord> RunWithProgress(BenchRunner& runner, const BenchLoad& l
                                          const CliIo& io) {
   // Without a number of requests, progress is time.
   const bool counted = load.num_requests > 0;
-  const int64_t total = counted ? load.num_requests
-                                : static_cast<int64_t>(absl::ToDoubleSeconds(load.duration) + 0.5);
+  const int64_t total =
+      counted ? load.num_requests : std::llround(absl::ToDoubleSeconds(load.duration));
   ProgressBar bar(io.err, io.err_is_terminal, label, total);
   interrupter.SetHandler([&runner] { runner.Cancel(); });
   std::vector<BenchRecord> records = runner.Run([&](int64_t done, absl::Duration elapsed) {

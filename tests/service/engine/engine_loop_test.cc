@@ -167,46 +167,45 @@ TEST_F(EngineLoopTest, EvictedPrefixesAreLoadedFromTheHost) {
   }
 }
 
-TEST(EngineTest, DrainWaitsForWhatIsLive) {
-  const SchedulerOptions options = Options();
-  Scheduler scheduler(options);
-  FakeBackend backend(Info(options), [] { return absl::Now(); });
-  Metrics metrics(Info(options), "m");
-  EngineLoop loop(scheduler, backend, metrics, [] { return absl::Now(); }, {});
-  Engine engine(loop);
-  backend.HoldSteps();
-  RequestSpec spec;
-  spec.id = RequestId(1);
-  spec.prompt = {1, 2, 3};
-  spec.max_new = Tokens(2);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto stream = std::make_shared<TokenStream>(Tokens(8), [] {});
-  ASSERT_THAT(loop.Submit(std::move(spec), stream), IsOk());
-  backend.WaitUntilHeld();
+// The ring on its own thread.
+class EngineTest : public ::testing::Test {
+ protected:
+  // Returns when the request's first step is held back.
+  std::shared_ptr<TokenStream> SubmitAndHold(int64_t max_new) {
+    backend_.HoldSteps();
+    RequestSpec spec;
+    spec.id = RequestId(1);
+    spec.prompt = {1, 2, 3};
+    spec.max_new = Tokens(max_new);
+    spec.sampling = std::make_shared<SamplingParams>();
+    auto stream = std::make_shared<TokenStream>(Tokens(1000), [] {});
+    EXPECT_THAT(loop_.Submit(std::move(spec), stream), IsOk());
+    backend_.WaitUntilHeld();
+    return stream;
+  }
+
+  SchedulerOptions options_ = Options();
+  Scheduler scheduler_{options_};
+  FakeBackend backend_{Info(options_), [] { return absl::Now(); }};
+  Metrics metrics_{Info(options_), "m"};
+  EngineLoop loop_{scheduler_, backend_, metrics_, [] { return absl::Now(); }, {}};
+};
+
+TEST_F(EngineTest, DrainWaitsForWhatIsLive) {
+  Engine engine(loop_);
+  const auto stream = SubmitAndHold(2);
   EXPECT_FALSE(engine.Drain(absl::Milliseconds(1)));
-  backend.ReleaseSteps();
+  backend_.ReleaseSteps();
   EXPECT_TRUE(engine.Drain(absl::InfiniteDuration()));
   EXPECT_TRUE(stream->TakeAll().back().finish.has_value());
 }
 
-TEST(EngineTest, StoppingEndsEveryRequestOnce) {
-  const SchedulerOptions options = Options();
-  Scheduler scheduler(options);
-  FakeBackend backend(Info(options), [] { return absl::Now(); });
-  Metrics metrics(Info(options), "m");
-  EngineLoop loop(scheduler, backend, metrics, [] { return absl::Now(); }, {});
-  auto stream = std::make_shared<TokenStream>(Tokens(1000), [] {});
+TEST_F(EngineTest, StoppingEndsEveryRequestOnce) {
+  std::shared_ptr<TokenStream> stream;
   {
-    Engine engine(loop);
-    backend.HoldSteps();
-    RequestSpec spec;
-    spec.id = RequestId(1);
-    spec.prompt = {1, 2, 3};
-    spec.max_new = Tokens(100);
-    spec.sampling = std::make_shared<SamplingParams>();
-    ASSERT_THAT(loop.Submit(std::move(spec), stream), IsOk());
-    backend.WaitUntilHeld();
-    backend.ReleaseSteps();
+    Engine engine(loop_);
+    stream = SubmitAndHold(100);
+    backend_.ReleaseSteps();
   }
   // It may have been quick enough to finish; it has ended once, in either case.
   const std::vector<Event> events = stream->TakeAll();
