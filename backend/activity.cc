@@ -69,6 +69,11 @@ void ActivityMeter::EndTransfer(LinkDirection direction, Bytes bytes, bool ok, a
   ++total_.links[d].operations;
 }
 
+void ActivityMeter::DropTransfer(LinkDirection direction, Bytes bytes) {
+  std::lock_guard<std::mutex> lock(mu_);
+  total_.links[static_cast<size_t>(direction)].in_flight -= bytes;
+}
+
 ActivitySnapshot ActivityMeter::Snapshot(absl::Time now) {
   std::lock_guard<std::mutex> lock(mu_);
   AdvanceLocked(now);

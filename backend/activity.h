@@ -49,8 +49,10 @@ class ActivityMeter {
 
   void QueueTransfer(LinkDirection direction, Bytes bytes);
   void BeginTransfer(LinkDirection direction, absl::Time now);
-  // `moved` bytes of the queued ones have arrived (or been given up, if `ok` is false).
+  // `bytes` of the queued ones have arrived (or been given up, if `ok` is false).
   void EndTransfer(LinkDirection direction, Bytes bytes, bool ok, absl::Time now);
+  // `bytes` of the queued ones will not move: their copy was taken back before it began.
+  void DropTransfer(LinkDirection direction, Bytes bytes);
 
   // Up to `now`. Not const: it closes the running interval.
   ActivitySnapshot Snapshot(absl::Time now);

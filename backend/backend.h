@@ -31,6 +31,8 @@ struct BackendInfo {
   // slowed down to it, and whoever shows a link figure says so.
   double link_bytes_per_second = 0;
   bool link_emulated = false;
+  // Runs sequences some of whose blocks stay in host memory (SequenceWork::host_blocks).
+  bool attends_in_place = false;
 };
 
 class Backend {
@@ -46,6 +48,11 @@ class Backend {
   // Queues copies and returns at once. Classes are served in order, copies of one class first come
   // first served, in bounded slices. Every copy gets exactly one result.
   virtual void StartCopies(std::span<const Copy> copies) = 0;
+
+  // Copies that nobody needs any more (StepPlan::revoked). Those that have not ended yet end soon,
+  // with CANCELLED unless all their bytes were in place; other ids are ignored. A backend that
+  // cannot take copies back lets them end in their time.
+  virtual void RevokeCopies(std::span<const CopyId> /*copies*/) {}
 
   // Takes the results that have come in since the last call.
   virtual std::vector<CopyResult> TakeFinishedCopies() = 0;

@@ -1,4 +1,4 @@
-// Who leaves the queue: deadlines, admission in the policy's order, preemption.
+// Who leaves the queue: deadlines, the policy's choices, preemption and revocation.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -8,6 +8,37 @@
 #include "scheduler/impl.h"
 
 namespace sluice {
+namespace {
+
+// Steps after which a blocked queue is looked at again though no room has come.
+constexpr int64_t kBlockedSteps = 16;
+
+Decision AdmissionOf(RequestPlan plan) {
+  switch (plan) {
+    case RequestPlan::kResident:
+      return Decision::kAdmitResident;
+    case RequestPlan::kLoad:
+      return Decision::kAdmitLoad;
+    case RequestPlan::kSplit:
+      return Decision::kAdmitSplit;
+    case RequestPlan::kInPlace:
+      return Decision::kAdmitInPlace;
+    case RequestPlan::kRecompute:
+      return Decision::kAdmitRecompute;
+  }
+  return Decision::kAdmitLoad;
+}
+
+// What became of a choice, given what was cached when it took effect.
+RequestPlan PlanInEffect(const Sequence& sequence, const Choice& choice, const WaitingView& view) {
+  if (sequence.in_place > Tokens(0)) return RequestPlan::kInPlace;
+  if (sequence.in_gap()) return RequestPlan::kSplit;
+  if (!sequence.lease.loads.empty()) return RequestPlan::kLoad;
+  const bool left_out = view.on_host > Tokens(0) && choice.plan == RequestPlan::kRecompute;
+  return left_out ? RequestPlan::kRecompute : RequestPlan::kResident;
+}
+
+}  // namespace
 
 void Scheduler::Impl::ExpireWaiting(absl::Time now) {
   for (Sequence* s = waiting_.earliest_deadline();
@@ -21,113 +52,230 @@ void Scheduler::Impl::ExpireWaiting(absl::Time now) {
 }
 
 void Scheduler::Impl::AdmitWaiting(absl::Time now) {
-  while (!waiting_.empty()) {
-    Sequence* head = waiting_.front();
-    const bool known_blocked =
-        head->arrival == blocked_arrival_ && kv_.room_epoch() == blocked_epoch_;
-    if (known_blocked || !MakeRoom(head)) {
-      blocked_arrival_ = head->arrival;
-      blocked_epoch_ = kv_.room_epoch();
-      Count(Decision::kWaitBlocks);
-      return;
-    }
-    Admit(head, now);
+  next_ = nullptr;
+  if (waiting_.empty()) return;
+  const Blocked state{kv_.room_epoch(), next_arrival_};
+  if (state == blocked_ && !running_.empty() && ++blocked_steps_ < kBlockedSteps) {
+    Count(Decision::kWaitBlocks);
+    return;
+  }
+  blocked_ = Blocked();
+  RenewSome();
+  while (!waiting_.empty() && AdmitOne(now)) {
   }
 }
 
-bool Scheduler::Impl::MakeRoom(Sequence* head) {
-  const auto fits = [&] {
-    MatchPrefix(head);
-    return !Full() && kv_.Fits(match_, options_.geometry.BlocksFor(head->max_length()));
-  };
-  if (Full() && !options_.preemption) return false;
-  if (fits()) return true;
-  if (!options_.preemption || !PreemptFor(head)) return false;
-  return fits();  // not yet, if a copy still holds a victim's blocks
+void Scheduler::Impl::Block() {
+  blocked_ = {kv_.room_epoch(), next_arrival_};
+  blocked_steps_ = 0;
+  Count(Decision::kWaitBlocks);
 }
 
-bool Scheduler::Impl::PreemptFor(Sequence* head) {
+bool Scheduler::Impl::AdmitOne(absl::Time now) {
+  if (room_for_.has_value()) return AdmitRoomHolder(now);
+  const Verdict verdict = policy_->Pick(LookAtMachine(), waiting_.views());
+  if (!verdict.choice.has_value()) {
+    next_ = verdict.next.has_value() ? waiting_.at(*verdict.next) : nullptr;
+    if (verdict.pass == Decision::kWaitBlocks) {
+      Block();
+    } else {
+      Count(verdict.pass);
+    }
+    return false;
+  }
+  const Choice& choice = *verdict.choice;
+  SLUICE_CHECK(choice.index < waiting_.size());
+  Sequence* sequence = waiting_.at(choice.index);
+  if (sequence->looked_at != kv_.content_epoch() && Renew(choice.index)) return true;
+  if (Fits(choice.index, choice)) {
+    Admit(choice.index, choice, now);
+    return true;
+  }
+  if (MakeRoom(choice.index, choice)) {
+    room_for_ = RoomHolder{sequence, choice};
+    return true;
+  }
+  next_ = sequence;
+  Block();
+  return false;
+}
+
+// Others have made room for a request, but copies may still hold their blocks: until they end,
+// nobody else is admitted, or its victims would be admitted and preempted in turn.
+bool Scheduler::Impl::AdmitRoomHolder(absl::Time now) {
+  Sequence* sequence = room_for_->sequence;
+  Choice choice = room_for_->choice;
+  choice.index = waiting_.IndexOf(sequence);
+  const auto outranks = [&](const WaitingView& w) { return w.priority > sequence->spec.priority; };
+  if (std::any_of(waiting_.views().begin(), waiting_.views().end(), outranks)) {
+    room_for_.reset();
+    return true;
+  }
+  if (Fits(choice.index, choice)) {
+    Renew(choice.index);
+    room_for_.reset();
+    Admit(choice.index, choice, now);
+    return true;
+  }
+  if (MakeRoom(choice.index, choice)) return true;
+  Block();
+  return false;
+}
+
+Blocks Scheduler::Impl::LeadingDevice() const {
+  const auto end = std::find_if(match_.nodes.begin(), match_.nodes.end(),
+                                [this](NodeId id) { return !kv_.index().node(id).HasDevice(); });
+  return Blocks(static_cast<int64_t>(end - match_.nodes.begin()));
+}
+
+KvUse Scheduler::Impl::UseFor(const Choice& choice) const {
+  KvUse use;
+  switch (choice.plan) {
+    case RequestPlan::kRecompute:
+      use.use = LeadingDevice();
+      break;
+    case RequestPlan::kSplit:
+      use.recompute = options_.geometry.FullBlocks(choice.recompute);
+      break;
+    case RequestPlan::kInPlace:
+      use.in_place = options_.attend_in_place;
+      break;
+    default:
+      break;
+  }
+  return use;
+}
+
+bool Scheduler::Impl::Fits(size_t index, const Choice& choice) {
+  Sequence* sequence = waiting_.at(index);
+  MatchPrefix(sequence);
+  const Blocks total = options_.geometry.BlocksFor(sequence->max_length());
+  return !Full() && kv_.Fits(match_, total, UseFor(choice));
+}
+
+bool Scheduler::Impl::MakeRoom(size_t index, const Choice& choice) {
+  const WaitingView& head = waiting_.view(index);
   std::vector<Sequence*> victims;
-  const WaitingView head_view = head->waiting_view();
   for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
-    if (policy_->MayPreempt(head_view, (*it)->running_view())) victims.push_back(*it);
+    Sequence* s = *it;
+    const bool revocable = choice.overdue && traits_.revokes_loads && s->arrival > head.arrival &&
+                           !s->lease.loads.empty() && s->spec.priority <= head.priority;
+    const bool preemptible = options_.preemption && policy_->MayPreempt(head, ViewOf(*s));
+    if (revocable || preemptible) victims.push_back(s);
   }
   if (victims.empty()) return false;
   // Latest admitted first, among equals.
   std::stable_sort(victims.begin(), victims.end(), [this](const Sequence* a, const Sequence* b) {
-    return policy_->PreemptsOlder(a->running_view(), b->running_view());
+    return policy_->PreemptsOlder(ViewOf(*a), ViewOf(*b));
   });
   std::vector<const KvLease*> leases;
   for (const Sequence* victim : victims) leases.push_back(&victim->lease);
-  const std::optional<size_t> for_blocks =
-      kv_.VictimsNeeded(match_, options_.geometry.BlocksFor(head->max_length()), leases);
+  Sequence* sequence = waiting_.at(index);
+  MatchPrefix(sequence);
+  const std::optional<size_t> for_blocks = kv_.VictimsNeeded(
+      match_, options_.geometry.BlocksFor(sequence->max_length()), UseFor(choice), leases);
   if (!for_blocks.has_value()) return false;
   const size_t needed = std::max(*for_blocks, Full() ? size_t{1} : size_t{0});
   for (size_t i = 0; i < needed; ++i) {
     ++victims[i]->stats.preemptions;
-    Count(Requeue(victims[i]) ? Decision::kPreemptSwap : Decision::kPreemptRecompute);
+    const bool loading = !victims[i]->lease.loads.empty();
+    const bool backed = Requeue(victims[i], /*revoke=*/loading);
+    Count(loading ? Decision::kRevokeLoad
+                  : (backed ? Decision::kPreemptSwap : Decision::kPreemptRecompute));
   }
   return needed > 0;
 }
 
-bool Scheduler::Impl::Requeue(Sequence* sequence) {
+bool Scheduler::Impl::Requeue(Sequence* sequence, bool revoke) {
   SLUICE_CHECK(!sequence->in_flight);
-  const bool backed = ReleaseBlocks(sequence);
+  ChargeHold(sequence);
+  const Blocks full = options_.geometry.FullBlocks(sequence->computed);
+  const bool backed = revoke ? kv_.Revoke(full, &sequence->lease)
+                             : kv_.Release(full, &sequence->lease, /*returns=*/true);
   RemoveFromRunning(sequence);
   sequence->computed = Tokens(0);
+  sequence->gap_end = Tokens(0);
+  sequence->resume_at = Tokens(0);
+  sequence->in_place = Tokens(0);
   sequence->load_failed = false;
   sequence->joinable = true;
+  sequence->overdue = false;
   sequence->resumed = true;
   sequence->state = Sequence::State::kWaiting;
-  waiting_.Add(sequence);
+  waiting_.Add(sequence, LookAt(sequence));
   return backed;
 }
 
-void Scheduler::Impl::ExtendHashes(Sequence* sequence, Blocks count) {
-  if (!options_.prefix_caching) return;
-  const size_t width = options_.geometry.tokens_per_block.size();
-  const std::span<const TokenId> tokens(sequence->tokens);
-  std::vector<Hash128>& hashes = sequence->hashes;
-  while (hashes.size() < count.size()) {
-    const Hash128 parent =
-        hashes.empty() ? RootHash(options_.cache_seed, sequence->spec.cache_salt) : hashes.back();
-    hashes.push_back(block_hash_(parent, tokens.subspan(hashes.size() * width, width)));
-  }
-}
-
-void Scheduler::Impl::MatchPrefix(Sequence* sequence) {
-  // At least one token is computed, to have logits to draw from.
-  const Blocks limit = options_.geometry.FullBlocks(sequence->known() - Tokens(1));
-  ExtendHashes(sequence, limit);
-  kv_.Match(sequence->path(), limit, &match_);
-}
-
-void Scheduler::Impl::Admit(Sequence* sequence, absl::Time now) {
-  waiting_.Remove(sequence);
-  const Blocks total = options_.geometry.BlocksFor(sequence->max_length());
-  const KvAdmission admission = kv_.Admit(match_, total, sequence->spec.id, &sequence->lease);
+KvAdmission Scheduler::Impl::TakeBlocks(Sequence* sequence, const KvUse& use) {
   const KvGeometry& geometry = options_.geometry;
-  sequence->computed = geometry.TokensIn(admission.device + admission.host);
+  const Blocks total = geometry.BlocksFor(sequence->max_length());
+  const KvAdmission admission = kv_.Admit(match_, total, use, sequence->spec.id, &sequence->lease);
+  const KvLease& lease = sequence->lease;
+  const Tokens used = geometry.TokensIn(admission.device + admission.host + admission.gap);
+  sequence->computed = used;
+  if (lease.gap_begin < lease.gap_end) {
+    sequence->computed = geometry.TokensIn(lease.gap_begin);
+    sequence->gap_end = geometry.TokensIn(lease.gap_end);
+    sequence->resume_at = used;
+  }
+  const Blocks full = geometry.FullBlocks(sequence->known());
+  ExtendHashes(sequence, full);
+  if (options_.prefix_caching) kv_.Claim(sequence->path(), full, &sequence->lease);
+  sequence->in_place = geometry.TokensIn(admission.in_place);
   sequence->ever_computed = std::max(sequence->ever_computed, sequence->computed);
+  return admission;
+}
+
+void Scheduler::Impl::Admit(size_t index, const Choice& choice, absl::Time now) {
+  Sequence* sequence = waiting_.at(index);
+  const WaitingView view = waiting_.view(index);
+  const MachineView machine = LookAtMachine();
+  policy_->OnAdmitted(machine, view, choice);
+  KvUse use = UseFor(choice);
+  use.rank = policy_->LoadRank(machine, view);
+  waiting_.Remove(sequence);
+  NoteInterval();
+
+  const KvAdmission admission = TakeBlocks(sequence, use);
+  CollectCopies();
   sequence->state = Sequence::State::kRunning;
+  sequence->overdue = choice.overdue;
+  sequence->holds_since = now;
   running_.push_back(sequence);
   sequence->own_load = admission.load;
   if (admission.load.valid()) {
-    sequence->own_load_bytes = geometry.BytesFor(admission.loaded);
+    sequence->own_load_bytes = options_.geometry.BytesFor(admission.loaded);
     sequence->own_load_issued = now;
     sequence->stats.loaded += sequence->own_load_bytes;
   }
-  const bool loads = !sequence->lease.loads.empty();
-  Count(loads ? Decision::kAdmitLoad : Decision::kAdmitResident);
+  const RequestPlan plan = PlanInEffect(*sequence, choice, view);
+  Count(AdmissionOf(plan));
+  if (choice.overdue) Count(Decision::kAdmitOverdue);
   if (sequence->resumed) return;
+  sequence->stats.plan = plan;
+  NoteFirstAdmission(sequence, admission, now);
+}
 
-  // The first admission is the one the statistics tell of.
+void Scheduler::Impl::NoteInterval() {
+  const Seconds interval = now() - std::exchange(admission_clock_, now());
+  admission_interval_ += (interval - admission_interval_) / 32;
+}
+
+// The first admission is the one the statistics tell of.
+void Scheduler::Impl::NoteFirstAdmission(Sequence* sequence, const KvAdmission& admission,
+                                         absl::Time now) {
+  const KvGeometry& geometry = options_.geometry;
   RequestStats& stats = sequence->stats;
   stats.admitted = now;
-  stats.plan = loads ? RequestPlan::kLoad : RequestPlan::kResident;
+  stats.attended_in_place = geometry.TokensIn(admission.in_place);
   stats.cached[static_cast<size_t>(Tier::kDevice)] = geometry.TokensIn(admission.device);
-  stats.cached[static_cast<size_t>(Tier::kHost)] = geometry.TokensIn(admission.host);
-  stats.computed = stats.prompt - sequence->computed;
+  const Blocks from_host = admission.host - admission.from_disk;
+  stats.cached[static_cast<size_t>(Tier::kHost)] = geometry.TokensIn(from_host);
+  stats.cached[static_cast<size_t>(Tier::kDisk)] = geometry.TokensIn(admission.from_disk);
+  const Blocks used = admission.device + admission.host;
+  stats.computed = stats.prompt - geometry.TokensIn(used);
+  const Blocks known(static_cast<int64_t>(match_.nodes.size()));
+  stats.cached_recomputed = geometry.TokensIn(known - used);
   for (size_t tier = 0; tier < kTierCount; ++tier) {
     prompt_tokens_cached_[tier] += stats.cached[tier];
   }

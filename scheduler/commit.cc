@@ -6,6 +6,14 @@
 #include "scheduler/impl.h"
 
 namespace sluice {
+namespace {
+
+CopyOutcome OutcomeOf(const absl::Status& status) {
+  if (status.ok()) return CopyOutcome::kOk;
+  return absl::IsCancelled(status) ? CopyOutcome::kRevoked : CopyOutcome::kFailed;
+}
+
+}  // namespace
 
 void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
   AdvanceClock(now);
@@ -13,6 +21,10 @@ void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
   SLUICE_CHECK(!result.status.ok() || result.sequences.size() == in_flight_.size());
   std::vector<InFlight> entries = std::exchange(in_flight_, {});
   for (InFlight& entry : entries) entry.sequence->in_flight = false;
+  if (result.status.ok()) {
+    ChargeStep(entries, result);
+    ObserveStep(entries, result);
+  }
   SequenceResult failed;
   failed.status = result.status;
   for (size_t i = 0; i < entries.size(); ++i) {
@@ -26,6 +38,39 @@ void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
   }
   entries.clear();
   in_flight_ = std::move(entries);  // keeps the capacity
+}
+
+void Scheduler::Impl::ChargeStep(const std::vector<InFlight>& entries, const StepResult& result) {
+  Seconds sum;
+  for (const InFlight& entry : entries) sum += entry.price;
+  const absl::Duration busy = (result.finished - result.started) - result.load_stall;
+  for (const InFlight& entry : entries) {
+    const absl::Duration share = busy * (entry.price / sum);
+    entry.sequence->stats.device_share += share;
+    policy_->OnUse({entry.sequence->tenant, ToSeconds(share), Seconds(0), 0});
+  }
+}
+
+void Scheduler::Impl::ObserveStep(const std::vector<InFlight>& entries, const StepResult& result) {
+  parts_.clear();
+  for (const InFlight& entry : entries) {
+    parts_.push_back({entry.first, entry.count, entry.in_place});
+  }
+  const absl::Duration busy = (result.finished - result.started) - result.load_stall;
+  calibration_.ObserveStep(parts_, ToSeconds(busy));
+}
+
+void Scheduler::Impl::ObserveCopy(const CopyUnderWay& copy, const CopyResult& result) {
+  CopyObservation seen;
+  seen.direction = copy.direction;
+  seen.bytes = copy.bytes;
+  seen.runs = copy.runs;
+  seen.measured = ToSeconds(result.finished - result.started);
+  const bool load = copy.direction == LinkDirection::kHostToDevice;
+  const bool host_link = load || copy.direction == LinkDirection::kDeviceToHost;
+  seen.other_direction_busy = host_link && link_clock_.Busy(load ? LinkDirection::kDeviceToHost
+                                                                 : LinkDirection::kHostToDevice);
+  calibration_.ObserveCopy(seen);
 }
 
 void Scheduler::Impl::CommitSequence(InFlight* entry, const SequenceResult& result,
@@ -60,9 +105,14 @@ void Scheduler::Impl::CommitTokens(const InFlight& entry, const SequenceResult& 
   const Tokens again = std::max(Tokens(0), std::min(end, sequence->ever_computed) - entry.first);
   sequence->stats.recomputed += again;
   tokens_recomputed_ += again;
+  const bool gap = sequence->in_gap();
   sequence->computed = end;
   sequence->ever_computed = std::max(sequence->ever_computed, end);
   Publish(sequence);
+  if (gap && !sequence->in_gap()) {
+    sequence->computed = sequence->resume_at;
+    sequence->ever_computed = std::max(sequence->ever_computed, sequence->computed);
+  }
   if (entry.sample) AppendToken(sequence, *result.sampled, now);
 }
 
@@ -84,21 +134,26 @@ void Scheduler::Impl::AppendToken(Sequence* sequence, const SampledToken& token,
 }
 
 void Scheduler::Impl::Publish(Sequence* sequence) {
+  if (sequence->computed < sequence->resume_at) {
+    kv_.PublishGap(options_.geometry.FullBlocks(sequence->computed), &sequence->lease);
+    return;
+  }
   // Blocks computed from a load that may yet turn out bad are not shown to others.
   if (!sequence->lease.loads.empty()) return;
   const Blocks full = options_.geometry.FullBlocks(sequence->computed);
-  if (full <= sequence->lease.published) return;
+  const KvLease& lease = sequence->lease;
+  if (full <= lease.published && lease.gap_published >= lease.gap_end) return;
   ExtendHashes(sequence, full);
   kv_.Publish(sequence->path(), full, &sequence->lease);
 }
 
 void Scheduler::Impl::SettleLoads(Sequence* sequence) {
-  std::vector<CopyId>& loads = sequence->lease.loads;
-  if (loads.empty()) return;
-  loads.erase(
-      std::remove_if(loads.begin(), loads.end(), [this](CopyId id) { return !kv_.InFlight(id); }),
-      loads.end());
-  if (!loads.empty()) return;
+  KvLease& lease = sequence->lease;
+  if (lease.loads.empty()) return;
+  const auto ended = [this](CopyId id) { return !kv_.InFlight(id); };
+  std::erase_if(lease.loads, ended);
+  std::erase_if(lease.gap_loads, ended);
+  if (!lease.loads.empty()) return;
   sequence->joinable = true;
   Publish(sequence);
 }
@@ -109,12 +164,15 @@ void Scheduler::Impl::CountOwnLoad(const CopyResult& result, Sequence* sequence)
   stats.loaded += result.bytes - sequence->own_load_bytes;
   stats.load_busy += result.finished - result.started;
   stats.load_queued += std::max(absl::ZeroDuration(), result.started - sequence->own_load_issued);
+  policy_->OnUse({sequence->tenant, Seconds(0), ToSeconds(result.finished - result.started), 0});
   sequence->own_load = CopyId();
 }
 
 void Scheduler::Impl::OnCopyDone(const CopyResult& result, absl::Time now) {
   AdvanceClock(now);
-  const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, result.status.ok());
+  const std::optional<CopyUnderWay> copy = link_clock_.OnEnded(result.id, this->now());
+  if (copy.has_value() && result.status.ok()) ObserveCopy(*copy, result);
+  const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, OutcomeOf(result.status));
   if (end.direction != LinkDirection::kHostToDevice) return;
   std::vector<Sequence*> affected;
   for (Sequence* sequence : running_) {

@@ -1,6 +1,8 @@
 // Scheduler::Impl: the state machine behind the facade. Its methods are spread over
 //   scheduler.cc    Submit, Cancel, ends, numbers
-//   admission.cc    deadlines, admission, preemption
+//   admission.cc    deadlines, admission, preemption, revocation
+//   lookahead.cc    staging and prefetch for those who wait
+//   views.cc        what a policy sees
 //   step_former.cc  PlanStep
 //   commit.cc       CommitStep, OnCopyDone
 //   invariants.cc   CheckInvariants
@@ -10,14 +12,17 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "scheduler/cost/online_calibration.h"
 #include "scheduler/kv/kv_cache.h"
+#include "scheduler/link_clock.h"
 #include "scheduler/policy/policy.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/sequence.h"
-#include "scheduler/waiting_queue.h"
+#include "scheduler/waiting_room.h"
 
 namespace sluice {
 
@@ -44,43 +49,94 @@ class Scheduler::Impl {
     Tokens count;
     bool sample = false;
     bool had_loads = false;
+    Tokens in_place;
+    Seconds price;                    // attention and token time, for its share of the step
     std::unique_ptr<Sequence> ended;  // keeps `sequence` if it ended during the step
   };
 
   // --- scheduler.cc ---
   void AdvanceClock(absl::Time now);
   absl::Status CheckSpec(const RequestSpec& spec) const;
+  // Puts a new arrival into the queue.
+  void Enqueue(Sequence* sequence);
+  int32_t TenantIndex(const std::string& tenant);
+  double KappaCritical() const;
   void Count(Decision decision) { ++decisions_[static_cast<size_t>(decision)]; }
   // Ends a live sequence: Finish event (with `token`, if any), blocks released, forgotten.
   void End(Sequence* sequence, FinishReason reason, absl::Status status, absl::Time now,
            std::optional<SampledToken> token = std::nullopt);
-  // Gives up the blocks of a running sequence. Returns KvCache::Release()'s answer.
-  bool ReleaseBlocks(Sequence* sequence);
+  // Books the device memory a running sequence has held since it was admitted.
+  void ChargeHold(Sequence* sequence);
+  void ReleaseBlocks(Sequence* sequence);
   void RemoveFromRunning(Sequence* sequence);
+
+  // --- views.cc ---
+  Seconds Elapsed(absl::Time t) const { return ToSeconds(t - origin_); }
+  Seconds now() const { return Elapsed(now_); }
+  void ExtendHashes(Sequence* sequence, Blocks count);
+  // Looks up what the cache holds of a waiting sequence; fills match_.
+  void MatchPrefix(Sequence* sequence);
+  // The same, as a view with prices.
+  WaitingView LookAt(Sequence* sequence);
+  void Price(const Sequence& sequence, WaitingView* view) const;
+  // Renews the view of one that waits. Returns whether what is cached of it has changed.
+  bool Renew(size_t index);
+  // Renews some views whose cached state may have changed, a bounded amount of work per step.
+  void RenewSome();
+  RunningView ViewOf(const Sequence& sequence) const;
+  MachineView LookAtMachine() const;
+  Seconds LongestStep() const;
 
   // --- admission.cc ---
   bool Full() const { return static_cast<int64_t>(running_.size()) >= options_.max_running; }
   void ExpireWaiting(absl::Time now);
   void AdmitWaiting(absl::Time now);
-  // Whether the head of the queue has room, after preemption if that helps. Fills match_.
-  bool MakeRoom(Sequence* head);
-  bool PreemptFor(Sequence* head);
-  void Admit(Sequence* sequence, absl::Time now);
-  // Puts a running sequence back into the queue. Its tokens stay.
+  // One choice of the policy. Returns whether to ask it again.
+  bool AdmitOne(absl::Time now);
+  // Nobody is admitted for lack of room.
+  void Block();
+  bool AdmitRoomHolder(absl::Time now);
+  bool Fits(size_t index, const Choice& choice);
+  // Takes from others what a choice that does not fit may take. Returns whether it took anything.
+  bool MakeRoom(size_t index, const Choice& choice);
+  void Admit(size_t index, const Choice& choice, absl::Time now);
+  // Fills the sequence's lease from match_, and says where it starts computing.
+  KvAdmission TakeBlocks(Sequence* sequence, const KvUse& use);
+  void NoteInterval();
+  void NoteFirstAdmission(Sequence* sequence, const KvAdmission& admission, absl::Time now);
+  // Matched blocks (match_) before the first that is not on the device.
+  Blocks LeadingDevice() const;
+  KvUse UseFor(const Choice& choice) const;
+  // Puts a running sequence back into the queue. Its tokens stay; `revoke`: its loads do not.
   // Returns whether all its KV is on the host or on its way there.
-  bool Requeue(Sequence* sequence);
-  void MatchPrefix(Sequence* sequence);
-  void ExtendHashes(Sequence* sequence, Blocks count);
+  bool Requeue(Sequence* sequence, bool revoke = false);
+
+  // --- lookahead.cc ---
+  // Bring KV of waiting requests closer where links are idle: from disk to host before anybody is
+  // admitted, from host to device for who could not be.
+  void StageAhead();
+  void PrefetchAhead();
+  void StageFor(size_t index);
+  void PrefetchFor(Sequence* sequence);
 
   // --- step_former.cc ---
   void FormStep(StepPlan* plan);
   SequenceWork MakeWork(Sequence* sequence, Tokens count);
+  // Takes the copies planned since the last call, so that the links' queues are known before the
+  // plan is complete.
+  void CollectCopies();
+  void TakeRevoked(StepPlan* plan);
 
   // --- commit.cc ---
   void CommitSequence(InFlight* entry, const SequenceResult& result, const StepResult& step,
                       absl::Time now);
   void CommitTokens(const InFlight& entry, const SequenceResult& result, absl::Time now);
   void AppendToken(Sequence* sequence, const SampledToken& token, absl::Time now);
+  // Splits the time of a step among its sequences, for fairness and statistics.
+  void ChargeStep(const std::vector<InFlight>& entries, const StepResult& result);
+  // What was measured, for calibration_.
+  void ObserveStep(const std::vector<InFlight>& entries, const StepResult& result);
+  void ObserveCopy(const CopyUnderWay& copy, const CopyResult& result);
   // Forgets loads that have ended; publishes what waited for them.
   void SettleLoads(Sequence* sequence);
   void Publish(Sequence* sequence);
@@ -88,29 +144,59 @@ class Scheduler::Impl {
 
   const SchedulerOptions options_;
   const BlockHashFunction block_hash_;
-  const std::unique_ptr<const Policy> policy_;
+  const std::unique_ptr<Policy> policy_;
+  const PolicyTraits traits_;
   KvCache kv_;
+  OnlineCalibration calibration_;
+  const CostCoefficients& cost_;  // as stated, or as refined by calibration_
+  LinkClock link_clock_;
 
   absl::flat_hash_map<RequestId, std::unique_ptr<Sequence>> live_;  // never iterated
-  WaitingQueue waiting_;
+  WaitingRoom waiting_;
   std::vector<Sequence*> running_;  // in admission order
   std::vector<Event> events_;
+  absl::flat_hash_map<std::string, int32_t> tenants_;  // never iterated
 
   // The step under way. Empty: none.
   std::vector<InFlight> in_flight_;
   StepId last_step_;
 
+  absl::Time origin_ = absl::InfinitePast();  // first `now`
   absl::Time now_ = absl::InfinitePast();
   int64_t next_arrival_ = 0;
 
-  // The head of the queue that did not fit, and when: not looked at again before room changes.
-  int64_t blocked_arrival_ = -1;
-  int64_t blocked_epoch_ = -1;
+  // The state of things when nobody was admitted for lack of room: nobody is tried again before it
+  // changes, or kBlockedSteps have passed (what is cached, and the time, change all the while).
+  struct Blocked {
+    int64_t room = -1;
+    int64_t newest = -1;
+    friend bool operator==(const Blocked&, const Blocked&) = default;
+  };
+  Blocked blocked_;
+  int64_t blocked_steps_ = 0;  // since it was last tried
+  // Who has been made room for and is not admitted yet.
+  struct RoomHolder {
+    Sequence* sequence = nullptr;
+    Choice choice;
+  };
+  std::optional<RoomHolder> room_for_;
+  Sequence* next_ = nullptr;  // who would be admitted if there were room; this PlanStep only
+  size_t renew_at_ = 0;       // where RenewSome() goes on
+
+  // Time between admissions while requests waited: bounded exponential average.
+  Seconds admission_interval_;
+  Seconds admission_clock_;  // of the last admission, or when the queue began
+
+  // Mean tokens a request gave, learned from those that ended.
+  double mean_output_ = 256;
+
+  std::vector<Copy> copies_;  // of the plan being made
 
   // Scratch, kept for its capacity.
   KvMatch match_;
   std::vector<RunningView> views_;
   std::vector<StepShare> shares_;
+  std::vector<StepPart> parts_;
 
   // Since start; the rest of SchedulerStats is derived.
   std::array<int64_t, kDecisionCount> decisions_{};

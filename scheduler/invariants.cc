@@ -34,7 +34,7 @@ absl::Status CheckSequence(const Sequence& s, const KvGeometry& geometry) {
 
 absl::Status Scheduler::Impl::CheckInvariants() const {
   std::vector<const KvLease*> leases;
-  for (const Sequence* s : waiting_) {
+  for (const Sequence* s : waiting_.sequences()) {
     if (s->state != Sequence::State::kWaiting) return Broken(*s, "is queued but does not wait");
     SLUICE_RETURN_IF_ERROR(CheckSequence(*s, options_.geometry));
   }
@@ -53,7 +53,7 @@ absl::Status Scheduler::Impl::CheckInvariants() const {
     }
     if (ended) leases.push_back(&entry.sequence->lease);
   }
-  if (live_.size() != running_.size() + static_cast<size_t>(waiting_.size())) {
+  if (live_.size() != running_.size() + waiting_.size()) {
     return absl::InternalError(absl::StrCat(live_.size(), " requests are live, but ",
                                             running_.size(), " run and ", waiting_.size(),
                                             " wait"));

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "scheduler/base/status_macros.h"
+#include "scheduler/policy/registry.h"
 
 namespace sluice {
 namespace {
@@ -30,7 +31,14 @@ absl::Status SchedulerOptions::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckRange("geometry.bytes_per_block", geometry.bytes_per_block.value(), 1,
                                     std::numeric_limits<int64_t>::max() / kMaxBlocks));
   SLUICE_RETURN_IF_ERROR(CheckRange("device_blocks", device_blocks.value(), 1, kMaxBlocks));
-  return CheckRange("host_blocks", host_blocks.value(), 0, kMaxBlocks);
+  SLUICE_RETURN_IF_ERROR(CheckRange("host_blocks", host_blocks.value(), 0, kMaxBlocks));
+  SLUICE_RETURN_IF_ERROR(CheckRange("disk_blocks", disk_blocks.value(), 0, kMaxBlocks));
+  if (!(tpot_target > Seconds(0))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "scheduler options: tpot_target: ", tpot_target.value(), " s, want more than 0"));
+  }
+  SLUICE_RETURN_IF_ERROR(cost.Validate());
+  return MakePolicy(policy, policy_options).status();
 }
 
 }  // namespace sluice

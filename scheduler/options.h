@@ -1,12 +1,23 @@
 // What the scheduler is told at start-up.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+
+#include <string>
 
 #include "absl/status/status.h"
 #include "scheduler/base/units.h"
+#include "scheduler/cost/coefficients.h"
+#include "scheduler/policy_options.h"
 
 namespace sluice {
+
+// A good bound on blocks being stored at a time: enough that a burst of finished prompts is stored,
+// and at most an eighth of the pool held up by it.
+constexpr Blocks DefaultStoreBlocks(Blocks device) {
+  return Blocks(std::max<int64_t>(64, device.value() / 8));
+}
 
 struct SchedulerOptions {
   // --- Behaviour ---
@@ -24,6 +35,13 @@ struct SchedulerOptions {
   // Tells models and KV layouts apart in block hashes: a fingerprint of both.
   uint64_t cache_seed = 0;
 
+  // Who goes first and how cached KV is used: one of PolicyNames() (scheduler/policy/registry.h).
+  std::string policy = "slack";
+  PolicyOptions policy_options;
+
+  // Refuse a request at once if its first_token_deadline cannot be met as far as can be told then.
+  bool refuse_late = true;
+
   // A higher-priority request may take the device blocks of running lower-priority ones.
   bool preemption = true;
 
@@ -37,6 +55,17 @@ struct SchedulerOptions {
   // More share each weight read; each takes device blocks.
   int64_t max_running = 256;
 
+  // Prompt chunks leave room for this time between the tokens of those already decoding. Smaller:
+  // smoother streams, later first tokens. Infinite: chunks are limited by step_token_limit alone.
+  Seconds tpot_target{0.1};
+
+  // What steps and copies cost here, as calibrated or stated; refined from what is measured.
+  CostCoefficients cost;
+  bool refine_cost = true;
+
+  // The backend can attend to KV in host memory (BackendInfo::attends_in_place).
+  bool attend_in_place = false;
+
   // Upper bound on blocks being stored to the host at a time. Blocks in transit cannot be evicted,
   // so this bounds how much of the device pool stores can hold up. 0 turns stores off.
   Blocks max_store_blocks{64};
@@ -44,6 +73,7 @@ struct SchedulerOptions {
   KvGeometry geometry{Tokens(32), MiB(1)};
   Blocks device_blocks{1024};
   Blocks host_blocks{0};  // 0 = no host tier
+  Blocks disk_blocks{0};  // 0 = no disk tier
 
   // Returns INVALID_ARGUMENT naming the first field out of range.
   absl::Status Validate() const;

@@ -7,13 +7,26 @@
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 #include "scheduler/impl.h"
+#include "scheduler/policy/registry.h"
 
 namespace sluice {
 namespace {
 
-KvCacheOptions KvOptions(const SchedulerOptions& options) {
-  return {options.geometry.tokens_per_block, options.device_blocks, options.host_blocks,
-          options.max_store_blocks, options.prefix_caching};
+KvCacheOptions KvOptions(const SchedulerOptions& options, const PolicyTraits& traits) {
+  KvCacheOptions kv;
+  kv.tokens_per_block = options.geometry.tokens_per_block;
+  kv.device_blocks = options.device_blocks;
+  kv.host_blocks = options.host_blocks;
+  kv.disk_blocks = options.disk_blocks;
+  kv.max_store_blocks = options.max_store_blocks;
+  kv.prefix_caching = options.prefix_caching;
+  kv.eviction = traits.values_blocks ? EvictionOrder::kValue : EvictionOrder::kLru;
+  return kv;
+}
+
+std::unique_ptr<Policy> PolicyFor(const SchedulerOptions& options) {
+  SLUICE_CHECK(options.Validate().ok());
+  return *MakePolicy(options.policy, options.policy_options);
 }
 
 TierStats TierStatsOf(const BlockPool& pool) {
@@ -50,14 +63,15 @@ absl::Status Scheduler::CheckInvariants() const { return impl_->CheckInvariants(
 Scheduler::Impl::Impl(const SchedulerOptions& options, BlockHashFunction block_hash)
     : options_(options),
       block_hash_(block_hash),
-      policy_(MakeFcfsPolicy()),
-      kv_(KvOptions(options)),
-      waiting_(*policy_) {
-  SLUICE_CHECK(options.Validate().ok());
-}
+      policy_(PolicyFor(options)),
+      traits_(policy_->traits()),
+      kv_(KvOptions(options, traits_)),
+      calibration_(options.cost),
+      cost_(options.refine_cost ? calibration_.current() : options_.cost) {}
 
 void Scheduler::Impl::AdvanceClock(absl::Time now) {
   SLUICE_CHECK(now >= now_);
+  if (origin_ == absl::InfinitePast()) origin_ = now;
   now_ = now;
 }
 
@@ -95,7 +109,7 @@ absl::Status Scheduler::Impl::Submit(RequestSpec spec, absl::Time now) {
     return absl::AlreadyExistsError(
         absl::StrCat("request id ", spec.id.value(), " is live; use another"));
   }
-  if (waiting_.size() >= options_.queue_limit) {
+  if (static_cast<int64_t>(waiting_.size()) >= options_.queue_limit) {
     Count(Decision::kRefuseQueueFull);
     return absl::ResourceExhaustedError(absl::StrCat("queue is full: ", waiting_.size(),
                                                      " requests waiting (limit ",
@@ -109,12 +123,29 @@ absl::Status Scheduler::Impl::Submit(RequestSpec spec, absl::Time now) {
   sequence->stats.prompt = sequence->known();
   sequence->spec = std::move(spec);
   sequence->arrival = next_arrival_++;
+  sequence->tenant = TenantIndex(sequence->spec.tenant);
   sequence->tokens.reserve(sequence->max_length().size());
   sequence->hashes.reserve(options_.geometry.FullBlocks(sequence->max_length()).size());
   ExtendHashes(sequence.get(), options_.geometry.FullBlocks(sequence->known()));
-  waiting_.Add(sequence.get());
+  Enqueue(sequence.get());
   live_.emplace(sequence->spec.id, std::move(sequence));
   return absl::OkStatus();
+}
+
+void Scheduler::Impl::Enqueue(Sequence* sequence) {
+  if (waiting_.empty()) admission_clock_ = Elapsed(now_);
+  WaitingView view = LookAt(sequence);
+  const WaitPromise promise = policy_->Promise(LookAtMachine(), view, waiting_.views());
+  sequence->overdue_at = view.overdue_at = promise.overdue_at;
+  if (promise.bound < kNever) sequence->stats.wait_bound = ToDuration(promise.bound);
+  waiting_.Add(sequence, view);
+}
+
+int32_t Scheduler::Impl::TenantIndex(const std::string& tenant) {
+  constexpr size_t kMostTenants = 4096;  // later ones share the last place
+  const auto next = static_cast<int32_t>(std::min(tenants_.size(), kMostTenants - 1));
+  if (tenants_.size() >= kMostTenants && !tenants_.contains(tenant)) return next;
+  return tenants_.try_emplace(tenant, next).first->second;
 }
 
 void Scheduler::Impl::Cancel(RequestId id, absl::Time now) {
@@ -128,6 +159,10 @@ void Scheduler::Impl::Cancel(RequestId id, absl::Time now) {
 void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status status,
                           absl::Time now, std::optional<SampledToken> token) {
   sequence->stats.finished = now;
+  if (sequence->state == Sequence::State::kRunning) ChargeHold(sequence);
+  if (sequence->stats.output > Tokens(0)) {
+    mean_output_ += (static_cast<double>(sequence->stats.output.value()) - mean_output_) / 16;
+  }
   Event event;
   event.request = sequence->spec.id;
   event.token = std::move(token);
@@ -139,6 +174,7 @@ void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status 
   std::unique_ptr<Sequence> owned = std::move(it->second);
   live_.erase(it);
   if (sequence->state == Sequence::State::kWaiting) {
+    if (room_for_.has_value() && room_for_->sequence == sequence) room_for_.reset();
     waiting_.Remove(sequence);
   } else {
     RemoveFromRunning(sequence);
@@ -153,8 +189,17 @@ void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status 
   }
 }
 
-bool Scheduler::Impl::ReleaseBlocks(Sequence* sequence) {
-  return kv_.Release(options_.geometry.FullBlocks(sequence->computed), &sequence->lease);
+void Scheduler::Impl::ChargeHold(Sequence* sequence) {
+  const KvLease& lease = sequence->lease;
+  const Blocks held = Blocks(static_cast<int64_t>(lease.blocks.size())) + lease.reserved;
+  const double use =
+      absl::ToDoubleSeconds(now_ - sequence->holds_since) * static_cast<double>(held.value());
+  sequence->stats.block_seconds += use;
+  policy_->OnUse({sequence->tenant, Seconds(0), Seconds(0), use});
+}
+
+void Scheduler::Impl::ReleaseBlocks(Sequence* sequence) {
+  kv_.Release(options_.geometry.FullBlocks(sequence->computed), &sequence->lease);
 }
 
 void Scheduler::Impl::RemoveFromRunning(Sequence* sequence) {
@@ -170,20 +215,33 @@ absl::Time Scheduler::Impl::NextWakeup() const {
   return next == nullptr ? absl::InfiniteFuture() : next->spec.first_token_deadline;
 }
 
+// Paper section 3: compute seconds per new token over link seconds per cached token.
+double Scheduler::Impl::KappaCritical() const {
+  const LinkCoefficients& link = cost_.links[static_cast<size_t>(LinkDirection::kHostToDevice)];
+  const Seconds load = link.per_byte * static_cast<double>(cost_.kv_bytes_per_token.value());
+  return load > Seconds(0) ? cost_.per_token / load : 0;
+}
+
 SchedulerStats Scheduler::Impl::stats() const {
   SchedulerStats stats;
-  stats.waiting = waiting_.size();
+  stats.waiting = static_cast<int64_t>(waiting_.size());
   stats.running = static_cast<int64_t>(running_.size());
   stats.loading = std::count_if(running_.begin(), running_.end(), [this](const Sequence* s) {
     return std::any_of(s->lease.loads.begin(), s->lease.loads.end(),
                        [this](CopyId id) { return kv_.InFlight(id); });
   });
   stats.reserved = kv_.reserved();
+  const OnlineCalibrationStats errors = calibration_.stats();
+  stats.step_error = errors.step_error.value_or(0);
+  stats.copy_error = errors.copy_error.value_or(0);
+  stats.kappa_critical = KappaCritical();
   stats.device = TierStatsOf(kv_.device());
   stats.host = TierStatsOf(kv_.host());
+  stats.disk = TierStatsOf(kv_.disk());
   stats.decisions = decisions_;
   stats.decisions[static_cast<size_t>(Decision::kStore)] = kv_.counters().stores;
   stats.decisions[static_cast<size_t>(Decision::kStoreSkipped)] = kv_.counters().stores_skipped;
+  stats.decisions[static_cast<size_t>(Decision::kStoreGated)] = kv_.counters().stores_gated;
   stats.prompt_tokens_cached = prompt_tokens_cached_;
   stats.prompt_tokens_computed = prompt_tokens_computed_;
   stats.tokens_recomputed = tokens_recomputed_;

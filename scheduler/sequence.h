@@ -1,13 +1,15 @@
 // Sequence: a live request inside the scheduler. Engine thread only; not part of the interface.
 //
-//            ┌───────────── preempted, or a load failed ──────────┐
+//            ┌──────── preempted, revoked, or a load failed ─────┐
 //            v                                                    │
 //   Submit > kWaiting ── admitted ──> kRunning ── last token, error, cancelled ──> kEnded
 //            └──────────── cancelled, deadline passed ──────────────────────────>
 //
 // A running sequence has a lease (its device blocks). It is "loading" while the lease lists copies
-// under way. In a step under way it is `in_flight`: if it ends then, it stays, kEnded, with its
-// blocks until CommitStep(), because the step reads its memory.
+// under way. Under a split plan it computes a gap [computed, gap_end) first, while what follows,
+// [gap_end, resume_at), is loaded, and goes on at resume_at. In a step under way it is `in_flight`:
+// if it ends then, it stays, kEnded, with its blocks until CommitStep(), because the step reads its
+// memory.
 #pragma once
 
 #include <cstdint>
@@ -32,27 +34,38 @@ struct Sequence {
   int64_t arrival = 0;          // rank; unique
   State state = State::kWaiting;
   bool resumed = false;
+  int32_t tenant = 0;
+  // KvCache::content_epoch() when its WaitingView was made, and when look-ahead last tried.
+  int64_t looked_at = -1;
+  int64_t staged_at = -1;
+  bool staging = false;  // the last staging for it found something to do
+  int64_t prefetched_at = -1;
+  Seconds overdue_at = kNever;  // the policy's promise
 
   KvLease lease;
   Tokens computed;       // KV of tokens [0, computed) is in the lease, or being loaded
+  Tokens gap_end;        // > computed only while a gap is computed
+  Tokens resume_at;      // where it goes on after the gap
+  Tokens in_place;       // of `computed`, attended to in host memory
   Tokens ever_computed;  // the most `computed` has been, to tell recomputation
   bool in_flight = false;
   bool load_failed = false;  // in flight when a load failed: to be planned anew at commit
   bool joinable = true;      // false: joined its loads once in vain
+  bool overdue = false;      // was admitted because it had waited past its bound
 
   CopyId own_load;  // the load made for it, until its end is known
   Bytes own_load_bytes;
   absl::Time own_load_issued;
+  absl::Time holds_since;  // when its present lease was taken
 
   RequestStats stats;
 
   Tokens known() const { return Tokens(static_cast<int64_t>(tokens.size())); }
   Tokens max_length() const { return stats.prompt + spec.max_new; }
   TokenPath path() const { return {tokens, hashes, spec.cache_salt}; }
-  WaitingView waiting_view() const { return {spec.priority, resumed, arrival}; }
-  RunningView running_view() const {
-    return {spec.priority, known() - computed, lease.loads, joinable};
-  }
+  bool in_gap() const { return gap_end > computed; }
+  // Tokens that can be computed next, one after the other.
+  Tokens next_span() const { return (in_gap() ? gap_end : known()) - computed; }
 };
 
 }  // namespace sluice

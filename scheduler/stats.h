@@ -16,10 +16,13 @@ namespace sluice {
 enum class RequestPlan : uint8_t {
   kResident,   // nothing to move: the cached part (possibly empty) is on the device
   kLoad,       // cached blocks are loaded, overlapped with other work or layer by layer
-  kRecompute,  // cached blocks exist on another tier and were computed again instead; no policy
-               // picks it yet
+  kSplit,      // the front of the cached part is computed again while its back is loaded
+  kInPlace,    // cached blocks stay in host memory and are attended to there
+  kRecompute,  // cached blocks exist on another tier and were computed again instead
 };
-inline constexpr int kRequestPlanCount = 3;
+inline constexpr int kRequestPlanCount = 5;
+// "resident", "load", "split", "in_place", "recompute".
+const char* RequestPlanName(RequestPlan plan);
 
 enum class FinishReason : uint8_t {
   kStop,       // a stop id was drawn
@@ -45,12 +48,25 @@ struct RequestStats {
   // Tokens (of prompt or output) computed more than once: after preemption or a failed load.
   Tokens recomputed;
 
+  Tokens attended_in_place;  // of `cached`, never moved to the device
+  Tokens cached_recomputed;  // of `computed`, cached off the device but cheaper to compute
+
   Bytes loaded;                 // bytes copied towards the device for this request
   absl::Duration load_busy;     // time its loads occupied the link
   absl::Duration load_exposed;  // part of it the device idled for
   absl::Duration load_queued;   // from issue to first byte
   absl::Duration compute;       // time of the steps it took part in, without stalls
-  int32_t preemptions = 0;
+  int32_t preemptions = 0;      // revoked admissions included
+
+  // What it used up, for fairness: its share of its steps (by predicted time), its loads' time on
+  // the link, and device blocks x seconds held.
+  absl::Duration device_share;
+  double block_seconds = 0;
+
+  // As told on arrival: when its first token was predicted, and the longest it could wait for its
+  // admission under the policy's promise; infinite without one.
+  absl::Duration predicted_ttft = absl::InfiniteDuration();
+  absl::Duration wait_bound = absl::InfiniteDuration();
 
   RequestPlan plan = RequestPlan::kResident;
 
@@ -74,19 +90,39 @@ struct TierStats {
 
 // Why a decision fell as it did; a closed set, each counted.
 enum class Decision : uint8_t {
+  // Admissions, one per request and admission, by plan.
   kAdmitResident,
   kAdmitLoad,
-  kWaitBlocks,        // head of the queue does not fit yet
-  kWaitLoad,          // admitted, loads under way, others had work
-  kJoinLoad,          // joined a step layer by layer while its loads were under way
+  kAdmitSplit,
+  kAdmitInPlace,
+  kAdmitRecompute,
+  kAdmitOverdue,  // besides one of the above: it went first because it had waited too long
+  // Why a step admitted nobody although requests wait; one per such step.
+  kWaitBlocks,   // the next one does not fit on the device yet
+  kWaitLink,     // the link has work queued ahead and all candidates would add to it
+  kWaitCompute,  // the device has work queued ahead and all candidates would add to it
+  kWaitJoin,     // another request is computing the prefix the candidates need
+  kWaitStaging,  // the KV is on its way from disk to host memory
+  // Steps and loads.
+  kWaitLoad,    // admitted, loads under way, others had work
+  kJoinLoad,    // joined a step layer by layer while its loads were under way
+  kRevokeLoad,  // an admission was taken back before its loads had ended
+  kPrefetch,    // copy made ahead of need
+  // Preemptions.
   kPreemptSwap,       // preempted, its blocks are kept on the host
   kPreemptRecompute,  // preempted, (some of) its blocks are lost
-  kStore,             // block queued for the host tier
-  kStoreSkipped,      // not stored: host tier full of pinned blocks, or too many stores under way
+  // Stores, per block.
+  kStore,         // queued for the host tier
+  kStoreSkipped,  // not stored: host tier full of pinned blocks, or too many stores under way
+  kStoreGated,    // not stored: not seen often enough, or offloading does not pay here
+  // Refusals.
   kRefuseQueueFull,
   kRefuseNeverFits,
+  kRefuseDeadline,  // the deadline cannot be met, as predicted at arrival
 };
-inline constexpr int kDecisionCount = 11;
+inline constexpr int kDecisionCount = 23;
+// "admit_resident", …: the label of metrics and reports.
+const char* DecisionName(Decision decision);
 
 struct SchedulerStats {
   int64_t waiting = 0;
@@ -95,6 +131,15 @@ struct SchedulerStats {
   Blocks reserved;  // promised to admitted requests, not yet taken
   TierStats device;
   TierStats host;
+  TierStats disk;
+
+  // Predicted against measured: recent median of |predicted - measured| / measured, of steps and of
+  // copies; 0 before the first.
+  double step_error = 0;
+  double copy_error = 0;
+  // New cached-to-new ratio at which the link, not compute, would be the bottleneck, with the costs
+  // as refined so far (paper section 3, with sustained rates).
+  double kappa_critical = 0;
 
   // Since start:
   std::array<int64_t, kDecisionCount> decisions{};

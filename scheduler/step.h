@@ -25,30 +25,38 @@ namespace sluice {
 enum class Tier : uint8_t { kDevice, kHost, kDisk, kRemote };
 inline constexpr int kTierCount = 4;
 
-// One direction of the path between two tiers.
-enum class LinkDirection : uint8_t { kHostToDevice, kDeviceToHost };
-inline constexpr int kLinkDirectionCount = 2;
+// One direction of the path between two tiers: a link of its own, with its own queue.
+enum class LinkDirection : uint8_t { kHostToDevice, kDeviceToHost, kDiskToHost, kHostToDisk };
+inline constexpr int kLinkDirectionCount = 4;
 
 // Order in which a link serves what is queued, first to last.
-enum class CopyClass : uint8_t { kDemand, kPrefetch, kWriteBack };
+//   control     small copies that a step waits for (tables, ids); made by backends only
+//   demand      loads that an admitted request waits for
+//   prefetch    moves towards the device made ahead of need
+//   write-back  stores
+enum class CopyClass : uint8_t { kControl, kDemand, kPrefetch, kWriteBack };
+inline constexpr int kCopyClassCount = 4;
 
-// Whole blocks to copy between the device pool and the host pool. Runs beside the steps. A load
-// (host to device) makes progress layer by layer over all its blocks, so that a step can start on
-// layer 0 before layer 1 has arrived.
+// Whole blocks to copy between two pools. Runs beside the steps. A load (host to device) makes
+// progress layer by layer over all its blocks, so that a step can start on layer 0 before layer 1
+// has arrived.
 struct Copy {
   struct Pair {
-    BlockId source;
-    BlockId target;
+    BlockId source;  // in the pool the direction starts from
+    BlockId target;  // in the pool it leads to
   };
 
   CopyId id;
   LinkDirection direction = LinkDirection::kHostToDevice;
   CopyClass copy_class = CopyClass::kDemand;
+  // Within a class, lower ranks are served first; equal ranks first come first served.
+  int64_t rank = 0;
   RequestId request;         // who waits for it; invalid for stores
   std::vector<Pair> blocks;  // at least one; no block twice
 };
 
 // Exactly one per Copy. Not OK: the targets' content is undefined, the sources are untouched.
+// CANCELLED: the copy was revoked (StepPlan::revoked) before it was complete.
 struct CopyResult {
   CopyId id;
   absl::Status status;
@@ -66,8 +74,12 @@ struct SequenceWork {
 
   // Tokens of the sequence (prompt, then output); at least first + count of them.
   std::span<const TokenId> tokens;
-  // Device blocks in token order; at least enough for first + count tokens.
+  // Device blocks in token order; at least enough for first + count tokens. An invalid id: the
+  // block is attended to in place, where it lies in host memory (`host_blocks`).
   std::span<const BlockId> blocks;
+  // Empty, or one entry per leading block: its host block if `blocks` has none, else invalid. Only
+  // blocks of tokens before `first`. Backends that cannot attend in place never get any.
+  std::span<const BlockId> host_blocks;
   // Loads that fill some of `blocks` and may still be under way. Layer i of this sequence starts
   // when layer i of all of them has arrived.
   std::span<const CopyId> loads;
@@ -83,6 +95,9 @@ struct StepPlan {
   StepId id;
   std::vector<SequenceWork> sequences;
   std::vector<Copy> copies;  // to start before the step runs, in this order
+  // Copies of earlier plans nobody needs any more. One that has not ended yet ends soon, with
+  // CANCELLED unless its bytes were all in place; others are ignored.
+  std::vector<CopyId> revoked;
 };
 
 struct TokenLogprob {

@@ -1,4 +1,7 @@
 // PlanStep(): what runs next, and the copies to start before it.
+#include <algorithm>
+#include <utility>
+
 #include "scheduler/base/check.h"
 #include "scheduler/impl.h"
 
@@ -8,32 +11,39 @@ StepPlan Scheduler::Impl::PlanStep(absl::Time now) {
   SLUICE_CHECK(in_flight_.empty());
   AdvanceClock(now);
   ExpireWaiting(now);
+  StageAhead();
+  CollectCopies();
   AdmitWaiting(now);
+  PrefetchAhead();
   StepPlan plan;
   last_step_ = StepId(last_step_.value() + 1);
   plan.id = last_step_;
   FormStep(&plan);
-  kv_.TakeCopies(&plan.copies);
+  CollectCopies();
+  plan.copies = std::exchange(copies_, {});
+  TakeRevoked(&plan);
   return plan;
 }
 
 void Scheduler::Impl::FormStep(StepPlan* plan) {
+  if (running_.empty()) return;
   views_.clear();
   shares_.clear();
   int64_t loading = 0;
   for (const Sequence* s : running_) {
-    views_.push_back(s->running_view());
+    views_.push_back(ViewOf(*s));
     if (!s->lease.loads.empty()) ++loading;
   }
-  policy_->FormStep(views_, options_.step_token_limit, &shares_);
+  policy_->FormStep(LookAtMachine(), views_, &shares_);
   plan->sequences.reserve(shares_.size());
   in_flight_.reserve(shares_.size());
   for (const StepShare& share : shares_) {
     Sequence* sequence = running_[share.index];
-    plan->sequences.push_back(MakeWork(sequence, share.count));
+    // A gap ends where loaded tokens begin: the rest of the share is for another step.
+    plan->sequences.push_back(MakeWork(sequence, std::min(share.count, sequence->next_span())));
     if (sequence->lease.loads.empty()) continue;
     --loading;
-    Count(Decision::kJoinLoad);
+    if (!plan->sequences.back().loads.empty()) Count(Decision::kJoinLoad);
   }
   decisions_[static_cast<size_t>(Decision::kWaitLoad)] += loading;
 }
@@ -48,7 +58,9 @@ SequenceWork Scheduler::Impl::MakeWork(Sequence* sequence, Tokens count) {
   work.count = count;
   work.tokens = sequence->tokens;
   work.blocks = sequence->lease.blocks;
-  work.loads = sequence->lease.loads;
+  work.host_blocks = sequence->lease.host_blocks;
+  // The tokens of a gap attend only to what lies before it.
+  work.loads = sequence->in_gap() ? sequence->lease.gap_loads : sequence->lease.loads;
   work.sample = end == sequence->known();
   work.sampling = work.sample ? sequence->spec.sampling.get() : nullptr;
   work.prompt = sequence->stats.prompt;
@@ -60,9 +72,40 @@ SequenceWork Scheduler::Impl::MakeWork(Sequence* sequence, Tokens count) {
   entry.first = work.first;
   entry.count = count;
   entry.sample = work.sample;
+  entry.in_place = sequence->in_place;
   entry.had_loads = !work.loads.empty();
+  entry.price = cost_.per_token * static_cast<double>(count.value()) +
+                AttentionTime(cost_, {work.first, count, sequence->in_place});
   in_flight_.push_back(std::move(entry));
   return work;
+}
+
+void Scheduler::Impl::TakeRevoked(StepPlan* plan) {
+  kv_.TakeRevoked(&plan->revoked);
+  // One that this very plan would start never starts.
+  std::erase_if(plan->revoked, [&](CopyId id) {
+    const size_t removed =
+        std::erase_if(plan->copies, [id](const Copy& copy) { return copy.id == id; });
+    if (removed == 0) return false;
+    link_clock_.OnEnded(id, now());
+    kv_.OnCopyDone(id, CopyOutcome::kRevoked);
+    return true;
+  });
+}
+
+void Scheduler::Impl::CollectCopies() {
+  const size_t before = copies_.size();
+  kv_.TakeCopies(&copies_);
+  for (size_t i = before; i < copies_.size(); ++i) {
+    const Copy& copy = copies_[i];
+    CopyUnderWay under_way;
+    under_way.direction = copy.direction;
+    under_way.bytes = options_.geometry.BytesFor(Blocks(static_cast<int64_t>(copy.blocks.size())));
+    under_way.runs = RunsOf(copy);
+    under_way.price =
+        CopyTime(cost_.links[static_cast<size_t>(copy.direction)], under_way.bytes, under_way.runs);
+    link_clock_.OnPlanned(copy.id, under_way, now());
+  }
 }
 
 }  // namespace sluice

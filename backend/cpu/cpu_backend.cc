@@ -88,6 +88,7 @@ class CpuBackendImpl : public Backend {
     link_->SetListener(std::move(on_done));
   }
   void StartCopies(std::span<const Copy> copies) override { link_->Start(copies); }
+  void RevokeCopies(std::span<const CopyId> copies) override { link_->Revoke(copies); }
   std::vector<CopyResult> TakeFinishedCopies() override { return link_->TakeFinished(); }
   StepResult Run(const StepPlan& plan) override;
   ActivitySnapshot activity() override { return meter_.Snapshot(options_.clock()); }

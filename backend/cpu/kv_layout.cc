@@ -1,29 +1,13 @@
 #include "backend/cpu/kv_layout.h"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "backend/cpu/kv_transpose.h"
 #include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
-
-// out[c * out_stride + r] = in[r * in_stride + c] for r < rows, c < columns, in squares that stay
-// in the first-level cache.
-void Transpose(const uint32_t* in, int64_t in_stride, int64_t rows, int64_t columns, uint32_t* out,
-               int64_t out_stride) {
-  constexpr int64_t kSquare = 16;
-  for (int64_t r0 = 0; r0 < rows; r0 += kSquare) {
-    const int64_t r1 = std::min(rows, r0 + kSquare);
-    for (int64_t c0 = 0; c0 < columns; c0 += kSquare) {
-      const int64_t c1 = std::min(columns, c0 + kSquare);
-      for (int64_t c = c0; c < c1; ++c) {
-        for (int64_t r = r0; r < r1; ++r) out[c * out_stride + r] = in[r * in_stride + c];
-      }
-    }
-  }
-}
 
 void CopyRows(const std::byte* in, int64_t in_stride, int64_t rows, int64_t row_bytes,
               std::byte* out, int64_t out_stride) {
@@ -73,9 +57,9 @@ void StorePage(const KvLayout& layout, const std::byte* page, std::byte* host) {
   std::byte* host_values = host + layout.host_half_bytes();
   for (int64_t h = 0; h < layout.kv_heads; ++h) {
     const std::byte* head = page + h * layout.head_bytes();
-    Transpose(reinterpret_cast<const uint32_t*>(head), layout.page_tokens, layout.units(),
-              layout.page_tokens, reinterpret_cast<uint32_t*>(host + h * walk.dim_bytes),
-              walk.token_words);
+    TransposeWords(reinterpret_cast<const uint32_t*>(head), layout.page_tokens, layout.units(),
+                   layout.page_tokens, reinterpret_cast<uint32_t*>(host + h * walk.dim_bytes),
+                   walk.token_words);
     CopyRows(head + layout.key_bytes(), walk.stride_bytes, layout.page_tokens, walk.dim_bytes,
              host_values + h * walk.dim_bytes, walk.token_bytes);
   }
@@ -86,9 +70,9 @@ void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page) {
   const std::byte* host_values = host + layout.host_half_bytes();
   for (int64_t h = 0; h < layout.kv_heads; ++h) {
     std::byte* head = page + h * layout.head_bytes();
-    Transpose(reinterpret_cast<const uint32_t*>(host + h * walk.dim_bytes), walk.token_words,
-              layout.page_tokens, layout.units(), reinterpret_cast<uint32_t*>(head),
-              layout.page_tokens);
+    TransposeWords(reinterpret_cast<const uint32_t*>(host + h * walk.dim_bytes), walk.token_words,
+                   layout.page_tokens, layout.units(), reinterpret_cast<uint32_t*>(head),
+                   layout.page_tokens);
     CopyRows(host_values + h * walk.dim_bytes, walk.token_bytes, layout.page_tokens, walk.dim_bytes,
              head + layout.key_bytes(), walk.stride_bytes);
   }

@@ -13,14 +13,32 @@
 #include <xxhash.h>
 
 namespace sluice {
+namespace {
+
+// Failed copies that are remembered, for steps that are still going to wait for them. The scheduler
+// hears of a failure within a step and names the copy no more.
+constexpr size_t kFailuresRemembered = 4096;
+
+LinkSchedulerOptions SchedulerOptions(const KvLayout& layout, double bytes_per_second) {
+  LinkSchedulerOptions options;
+  options.layers = static_cast<int>(layout.layers);
+  options.layer_bytes = Bytes(layout.host_layer_bytes());
+  for (LineOptions& line : options.lines) line.rate = ByteRate(bytes_per_second);
+  return options;
+}
+
+bool IsDisk(LinkDirection direction) {
+  return direction == LinkDirection::kDiskToHost || direction == LinkDirection::kHostToDisk;
+}
+
+}  // namespace
 
 Link::Link(const KvPools& pools, const LinkOptions& options, ActivityMeter& meter)
     : pools_(pools),
       verify_(options.verify),
       clock_(options.clock),
       meter_(meter),
-      queue_(static_cast<int>(pools.layout().layers), Bytes(pools.layout().host_layer_bytes()),
-             options.bytes_per_second) {
+      scheduler_(SchedulerOptions(pools.layout(), options.bytes_per_second)) {
   if (verify_) {
     checksums_.resize(pools.host_blocks().size() * static_cast<size_t>(pools.layout().layers));
   }
@@ -45,21 +63,59 @@ void Link::Start(std::span<const Copy> copies) {
   if (copies.empty()) return;
   {
     std::lock_guard<std::mutex> lock(mu_);
+    const absl::Time now = clock_();
     for (const Copy& copy : copies) {
-      for (const Copy::Pair& pair : copy.blocks) {
-        const bool load = copy.direction == LinkDirection::kHostToDevice;
-        const BlockId device = load ? pair.target : pair.source;
-        const BlockId host = load ? pair.source : pair.target;
-        SLUICE_CHECK(device.valid() && device.value() < pools_.device_blocks().value());
-        SLUICE_CHECK(host.valid() && host.value() < pools_.host_blocks().value());
-      }
       const bool added = copies_.try_emplace(copy.id).second;
       SLUICE_CHECK(added);
       newest_ = std::max(newest_, copy.id);
-      const auto blocks = static_cast<int64_t>(copy.blocks.size());
-      meter_.QueueTransfer(copy.direction, Bytes(blocks * pools_.layout().block_bytes().value()));
-      queue_.Push(copy);
+      if (IsDisk(copy.direction)) {
+        RefuseLocked(copy, now);
+      } else {
+        QueueLocked(copy, now);
+      }
     }
+  }
+  work_.notify_one();
+}
+
+void Link::QueueLocked(const Copy& copy, absl::Time now) {
+  for (const Copy::Pair& pair : copy.blocks) {
+    const bool load = copy.direction == LinkDirection::kHostToDevice;
+    const BlockId device = load ? pair.target : pair.source;
+    const BlockId host = load ? pair.source : pair.target;
+    SLUICE_CHECK(device.valid() && device.value() < pools_.device_blocks().value());
+    SLUICE_CHECK(host.valid() && host.value() < pools_.host_blocks().value());
+  }
+  const auto blocks = static_cast<int64_t>(copy.blocks.size());
+  meter_.QueueTransfer(copy.direction, Bytes(blocks * pools_.layout().block_bytes().value()));
+  scheduler_.Push(copy, now);
+}
+
+void Link::RefuseLocked(const Copy& copy, absl::Time now) {
+  const absl::Status status = absl::FailedPreconditionError(absl::StrCat(
+      "copy ", copy.id.value(),
+      " is from or to a disk tier, and the CPU backend has none; run without disk blocks"));
+  const auto blocks = static_cast<int64_t>(copy.blocks.size());
+  finished_.push_back(
+      {copy.id, status, Bytes(blocks * pools_.layout().block_bytes().value()), now, now});
+  Remember(copy.id, status);
+  refused_ = true;
+}
+
+void Link::Remember(CopyId id, const absl::Status& failure) {
+  copies_[id].status = failure;
+  failed_.push_back(id);
+  if (failed_.size() <= kFailuresRemembered) return;
+  copies_.erase(failed_.front());
+  failed_.pop_front();
+}
+
+void Link::Revoke(std::span<const CopyId> copies) {
+  if (copies.empty()) return;
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    const absl::Time now = clock_();
+    for (const CopyId id : copies) scheduler_.Revoke(id, now);
   }
   work_.notify_one();
 }
@@ -96,26 +152,26 @@ void Link::WorkerMain() {
   std::unique_lock<std::mutex> lock(mu_);
   while (!stop_) {
     const absl::Time now = clock_();
-    if (const std::vector<LinkArrival> arrivals = queue_.Arrive(now); !arrivals.empty()) {
-      BookArrivals(arrivals, now);
+    const std::vector<LinkArrival> arrivals = scheduler_.Arrive(now);
+    if (!arrivals.empty() || refused_) {
+      const bool refused = std::exchange(refused_, false);
+      const bool ended = BookArrivals(arrivals, now) || refused;
       const std::function<void()> on_done = on_done_;
-      const bool ended = std::any_of(arrivals.begin(), arrivals.end(),
-                                     [](const LinkArrival& a) { return a.result.has_value(); });
       lock.unlock();
       progress_.notify_all();
       if (ended && on_done) on_done();
       lock.lock();
       continue;
     }
-    if (const std::optional<LinkSlice> slice = queue_.Start(now)) {
+    if (const std::optional<LinkSlice> slice = scheduler_.Start(now)) {
       if (slice->first) meter_.BeginTransfer(slice->direction, now);
       lock.unlock();
       const absl::Status status = MoveSlice(*slice);
       lock.lock();
-      queue_.Moved(*slice, status, clock_());
+      scheduler_.Moved(*slice, status, clock_());
       continue;
     }
-    const absl::Time next = queue_.next_arrival();
+    const absl::Time next = scheduler_.next_event();
     if (next == absl::InfiniteFuture()) {
       work_.wait(lock);
     } else {
@@ -124,21 +180,29 @@ void Link::WorkerMain() {
   }
 }
 
-void Link::BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now) {
+// Returns whether any copy has ended.
+bool Link::BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now) {
+  bool ended = false;
   for (const LinkArrival& arrival : arrivals) {
     const auto it = copies_.find(arrival.id);
     SLUICE_CHECK(it != copies_.end());
     it->second.layers = arrival.layers;
     if (!arrival.result.has_value()) continue;
+    ended = true;
     const CopyResult& result = *arrival.result;
-    meter_.EndTransfer(arrival.direction, result.bytes, result.status.ok(), now);
+    if (arrival.started) {
+      meter_.EndTransfer(arrival.direction, result.bytes, result.status.ok(), now);
+    } else {
+      meter_.DropTransfer(arrival.direction, result.bytes);
+    }
     if (result.status.ok()) {
       copies_.erase(it);
     } else {
-      it->second.status = result.status;
+      Remember(arrival.id, result.status);
     }
     finished_.push_back(result);
   }
+  return ended;
 }
 
 absl::Status Link::MoveSlice(const LinkSlice& slice) {

@@ -1,5 +1,6 @@
 // Link: one worker thread that copies KV blocks between the device pool and the host pool, in the
-// order and at the pace of a LinkQueue, and says how far each copy has got.
+// order and at the pace of a LinkScheduler, and says how far each copy has got. There is no disk
+// tier: a copy from or to it fails with FAILED_PRECONDITION.
 //
 // Thread-safe.
 #pragma once
@@ -7,6 +8,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <span>
@@ -18,7 +20,7 @@
 #include "absl/time/clock.h"
 #include "backend/activity.h"
 #include "backend/cpu/kv_layout.h"
-#include "backend/cpu/link_queue.h"
+#include "scheduler/link/link_scheduler.h"
 #include "scheduler/step.h"
 
 namespace sluice {
@@ -45,6 +47,9 @@ class Link {
 
   // REQUIRES: ids were never used before.
   void Start(std::span<const Copy> copies);
+  // Copies that nobody needs any more: each ends soon, with CANCELLED unless it is complete by
+  // then. Ids that have ended or were never started are ignored.
+  void Revoke(std::span<const CopyId> copies);
   std::vector<CopyResult> TakeFinished();
 
   // Whether `layer` of a copy is in place, or the copy has failed: WaitForLayer would not block.
@@ -62,7 +67,10 @@ class Link {
   void WorkerMain();
   absl::Status MoveSlice(const LinkSlice& slice);
   absl::Status MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair);
-  void BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now);
+  void QueueLocked(const Copy& copy, absl::Time now);
+  void RefuseLocked(const Copy& copy, absl::Time now);
+  bool BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now);
+  void Remember(CopyId id, const absl::Status& failure);
   bool SettledLocked(CopyId id, int layer) const;
 
   const KvPools& pools_;
@@ -75,10 +83,12 @@ class Link {
   std::mutex mu_;
   std::condition_variable work_;      // for the worker
   std::condition_variable progress_;  // for WaitForLayer
-  LinkQueue queue_;                   // guarded by mu_
-  // Copies under way, and those that failed. One that is in neither has arrived in full.
+  LinkScheduler scheduler_;           // guarded by mu_, as is what follows
+  // Copies under way, and the last of those that failed. One that is not here has arrived in full.
   absl::flat_hash_map<CopyId, Progress> copies_;
+  std::deque<CopyId> failed_;  // of copies_, in the order they failed
   CopyId newest_;
+  bool refused_ = false;  // finished_ has results the listener was not told of
   std::vector<CopyResult> finished_;
   bool stop_ = false;
 

@@ -15,6 +15,7 @@ build=(
   prometheus-cpp-dev                                     # service/telemetry
   nlohmann-json3-dev libpcre2-dev libutf8proc-dev        # backend/model, service/tokenizer
   libcli11-dev libspdlog-dev libyaml-cpp-dev             # service/cli, service/config
+  zlib1g-dev                                             # service/workload: .gz traces
   libdnnl-dev libhwy-dev libgomp1 libxxhash-dev          # backend/cpu, prefix hashes
   libgtest-dev libgmock-dev libbenchmark-dev python3     # tests/
 )

@@ -89,6 +89,25 @@ void BlockPool::Touch(BlockId block) {
   AppendNewest(block);
 }
 
+void BlockPool::SetWorth(BlockId block, Worth worth) {
+  Block& b = blocks_[block.index()];
+  if (b.worth == worth) return;
+  const State state = StateOf(b);
+  SLUICE_CHECK(state != kFree);
+  if (state == kCached) Unlink(block);
+  b.worth = worth;
+  if (state == kCached) PrependOldest(block);
+}
+
+BlockId BlockPool::Oldest() const {
+  const BlockId low = lists_[static_cast<size_t>(Worth::kLow)].oldest;
+  const BlockId high = lists_[static_cast<size_t>(Worth::kHigh)].oldest;
+  if (!low.valid() || !high.valid()) return low.valid() ? low : high;
+  const int64_t low_age = clock_ - blocks_[low.index()].used + 1;
+  const int64_t high_age = clock_ - blocks_[high.index()].used + 1;
+  return high_age > kPatience * low_age ? high : low;
+}
+
 void BlockPool::Settle(BlockId block, State before) {
   SLUICE_CHECK(before != kFree);
   const State after = StateOf(blocks_[block.index()]);
@@ -97,24 +116,54 @@ void BlockPool::Settle(BlockId block, State before) {
   count_[after] += Blocks(1);
   if (before == kCached) Unlink(block);
   if (after == kCached) AppendNewest(block);
-  if (after == kFree) free_.push_back(block);
+  if (after != kFree) return;
+  blocks_[block.index()].worth = Worth::kHigh;
+  free_.push_back(block);
 }
 
 void BlockPool::AppendNewest(BlockId block) {
   Block& b = blocks_[block.index()];
-  b.older = newest_;
+  List& list = ListOf(b);
+  b.used = ++clock_;
+  b.older = list.newest;
   b.newer = BlockId();
-  if (newest_.valid()) blocks_[newest_.index()].newer = block;
-  newest_ = block;
-  if (!oldest_.valid()) oldest_ = block;
+  (list.newest.valid() ? blocks_[list.newest.index()].newer : list.oldest) = block;
+  list.newest = block;
+}
+
+void BlockPool::PrependOldest(BlockId block) {
+  Block& b = blocks_[block.index()];
+  List& list = ListOf(b);
+  b.older = BlockId();
+  b.newer = list.oldest;
+  (list.oldest.valid() ? blocks_[list.oldest.index()].older : list.newest) = block;
+  list.oldest = block;
 }
 
 void BlockPool::Unlink(BlockId block) {
   Block& b = blocks_[block.index()];
-  (b.older.valid() ? blocks_[b.older.index()].newer : oldest_) = b.newer;
-  (b.newer.valid() ? blocks_[b.newer.index()].older : newest_) = b.older;
+  List& list = ListOf(b);
+  (b.older.valid() ? blocks_[b.older.index()].newer : list.oldest) = b.newer;
+  (b.newer.valid() ? blocks_[b.newer.index()].older : list.newest) = b.older;
   b.older = BlockId();
   b.newer = BlockId();
+}
+
+absl::Status BlockPool::CheckList(const List& list, Worth worth, Blocks* listed) const {
+  BlockId previous;
+  for (BlockId id = list.oldest; id.valid(); id = blocks_[id.index()].newer) {
+    const Block& b = blocks_[id.index()];
+    if (StateOf(b) != kCached || b.worth != worth || b.older != previous ||
+        *listed > count_[kCached]) {
+      return absl::InternalError("block pool: the list of cached blocks is broken");
+    }
+    *listed += Blocks(1);
+    previous = id;
+  }
+  if (previous != list.newest) {
+    return absl::InternalError("block pool: the list of cached blocks has another end");
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BlockPool::CheckInvariants() const {
@@ -142,16 +191,11 @@ absl::Status BlockPool::CheckInvariants() const {
     }
   }
   Blocks listed;
-  BlockId previous;
-  for (BlockId b = oldest_; b.valid(); b = blocks_[b.index()].newer) {
-    if (StateOf(blocks_[b.index()]) != kCached || blocks_[b.index()].older != previous ||
-        listed > count_[kCached]) {
-      return absl::InternalError("block pool: the list of cached blocks is broken");
-    }
-    listed += Blocks(1);
-    previous = b;
+  for (const Worth worth : {Worth::kLow, Worth::kHigh}) {
+    const absl::Status status = CheckList(lists_[static_cast<size_t>(worth)], worth, &listed);
+    if (!status.ok()) return status;
   }
-  if (listed != count_[kCached] || previous != newest_) {
+  if (listed != count_[kCached]) {
     return absl::InternalError("block pool: the list of cached blocks has the wrong length");
   }
   return absl::OkStatus();

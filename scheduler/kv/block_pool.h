@@ -8,9 +8,13 @@
 //
 // Invariant: free() + referenced() + in_transit() + cached() == capacity(), after every call.
 //
-// Cached blocks form a list, least recently used first. All calls are O(1) except
-// CheckInvariants(). The pool never touches KV bytes and gives the same ids in the same order for
-// the same calls.
+// Cached blocks form two lists by worth, each least recently used first. The victim is the oldest
+// block of low worth, unless the oldest of high worth has been left alone kPatience times as long,
+// in blocks cached since. With all blocks of one worth, as they start, that is plain LRU. Worth is
+// the owner's to set: high for what is dear to lose.
+//
+// All calls are O(1) except CheckInvariants(). The pool never touches KV bytes and gives the same
+// ids in the same order for the same calls.
 //
 // Thread-compatible.
 #pragma once
@@ -29,6 +33,9 @@ using NodeId = Id<struct NodeIdTag, int32_t>;
 
 class BlockPool {
  public:
+  enum class Worth : uint8_t { kLow, kHigh };
+  static constexpr int64_t kPatience = 4;
+
   // REQUIRES: capacity >= 0.
   explicit BlockPool(Blocks capacity);
 
@@ -53,12 +60,18 @@ class BlockPool {
   // Makes a cached block the most recently used; does nothing in other states.
   void Touch(BlockId block);
 
-  // The least recently used cached block; an invalid id if there is none.
-  BlockId Oldest() const { return oldest_; }
+  // High until set; until the block is free again. A cached block becomes the oldest of its new
+  // list: what loses its cheap way back was not used of late; if it was, Touch() it.
+  // REQUIRES: `block` is not free.
+  void SetWorth(BlockId block, Worth worth);
+
+  // The cached block to evict next; an invalid id if there is none.
+  BlockId Oldest() const;
 
   int32_t references(BlockId block) const { return blocks_[block.index()].references; }
   int32_t transits(BlockId block) const { return blocks_[block.index()].transits; }
   NodeId owner(BlockId block) const { return blocks_[block.index()].owner; }
+  Worth worth(BlockId block) const { return blocks_[block.index()].worth; }
 
   Blocks capacity() const { return Blocks(static_cast<int64_t>(blocks_.size())); }
   Blocks free() const { return count_[kFree]; }
@@ -76,21 +89,30 @@ class BlockPool {
     int32_t references = 0;
     int32_t transits = 0;
     NodeId owner;
-    BlockId older;  // neighbours in the list of cached blocks
+    BlockId older;  // neighbours in its list of cached blocks
     BlockId newer;
+    Worth worth = Worth::kHigh;
+    int64_t used = 0;  // clock_ when last put at the new end of a list
+  };
+  struct List {
+    BlockId oldest;
+    BlockId newest;
   };
 
   static State StateOf(const Block& block);
   BlockId Take();
   // Brings lists and counts up to date after a change to `block`, which was in state `before`.
   void Settle(BlockId block, State before);
+  List& ListOf(const Block& block) { return lists_[static_cast<size_t>(block.worth)]; }
   void AppendNewest(BlockId block);
+  void PrependOldest(BlockId block);
   void Unlink(BlockId block);
+  absl::Status CheckList(const List& list, Worth worth, Blocks* listed) const;
 
   std::vector<Block> blocks_;
   std::vector<BlockId> free_;  // last in, first out: recently used memory is warm
-  BlockId oldest_;
-  BlockId newest_;
+  std::array<List, 2> lists_;  // by worth
+  int64_t clock_ = 0;          // blocks put at the new end of a list
   std::array<Blocks, 4> count_{};
 };
 

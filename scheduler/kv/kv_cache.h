@@ -1,16 +1,18 @@
-// KvCache decides where KV lives: it joins the device pool, the host pool, the prefix index and the
-// list of copies between the pools. It lists copies; others move the bytes.
+// KvCache decides where KV lives: it joins the pools of device, host and disk, the prefix index and
+// the list of copies between the pools. It lists copies; others move the bytes.
 //
-//   Match ──> Fits ──> Admit ──> Grow … Publish … ──> Release
-//                        │                  │
-//                        └─ load copies     └─ store copies ──> TakeCopies ··> OnCopyDone
+//   Match ──> Fits ──> Admit ──> Claim ──> Grow … PublishGap … Publish … ──> Release / Revoke
+//     │                  │                                        │
+//     │                  └─ load                                  └─ store ─> (write-behind) spill
+//     └─ Stage (disk -> host), Prefetch (host -> device)
+//                                           all copies ──> TakeCopies ··> OnCopyDone
 //
 // Reservation. Admit() promises a request all device blocks it can ever need and Grow() takes them
 // one by one, so KV of others stays cached until its room is really needed. At all times
 //   free + cached >= reserved     (device tier)
-// hence Grow() cannot fail. Blocks in transit do not count as room. This holds because only Admit()
-// makes promises, and a cached block never enters transit: stores begin while their source is
-// referenced.
+// hence Grow() cannot fail. Blocks in transit do not count as room. This holds because Admit()
+// alone makes promises, Prefetch() only takes room that nobody was promised, and apart from it a
+// cached block never enters transit: stores begin while their source is referenced.
 //
 // Copies and reuse. A block that a copy reads or writes is never evicted, freed or written before
 // OnCopyDone(). A published block is never written again. Hence a copy may run beside any step.
@@ -19,93 +21,86 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/kv/block_pool.h"
+#include "scheduler/kv/kv_types.h"
 #include "scheduler/kv/prefix_index.h"
+#include "scheduler/kv/sightings.h"
 #include "scheduler/step.h"
 
 namespace sluice {
 
-struct KvCacheOptions {
-  Tokens tokens_per_block{32};
-  Blocks device_blocks{0};
-  Blocks host_blocks{0};       // 0: no host tier
-  Blocks max_store_blocks{0};  // blocks being stored at a time; 0: never store
-  bool prefix_caching = true;  // off: nothing is matched, published or stored
-};
-
-// Tokens as the index sees them: the tokens of a sequence and the hashes of its full blocks.
-struct TokenPath {
-  std::span<const TokenId> tokens;
-  std::span<const Hash128> hashes;  // of blocks 0, 1, …; at least as many as the call needs
-  uint64_t salt = 0;
-};
-
-// What the cache holds of a sequence, from its start on. Good until the cache changes.
-struct KvMatch {
-  std::vector<NodeId> nodes;  // one per block
-  Blocks shared;              // of these, on the device and not evictable: they cost no room
-  Blocks in_transit;          // of `shared`, those that become evictable when a copy ends
-};
-
-// The device blocks of one admitted sequence.
-struct KvLease {
-  std::vector<BlockId> blocks;  // in token order; does not reallocate before Release()
-  Blocks reserved;              // still to be taken by Grow()
-  std::vector<CopyId> loads;    // copies that fill some of `blocks`, perhaps under way
-  Blocks published;             // blocks [0, published) have been offered to the index
-  NodeId tip;                   // node of the last published block; pinned
-  bool publishing = true;       // false after a hash collision: later blocks stay private
-};
-
-// Where the blocks of an admission came from.
-struct KvAdmission {
-  Blocks device;  // were on the device
-  Blocks host;    // came, or are coming, from the host: by an earlier copy or by `load`
-  CopyId load;    // the copy made for this admission; invalid if none
-  Blocks loaded;  // its size
-};
-
 class KvCache {
  public:
+  // Since the start. Blocks, unless said otherwise.
   struct Counters {
-    int64_t stores = 0;          // blocks queued for the host
-    int64_t stores_skipped = 0;  // blocks not stored: no room, or too many under way
+    int64_t stores = 0;          // queued for the host
+    int64_t stores_skipped = 0;  // not stored: no room, or too many under way
+    int64_t stores_gated = 0;    // not stored: not seen often enough; per sighting
+    Blocks stores_reused;        // stored ones that were used at least once since
+    Blocks spills;               // queued for the disk
+    Blocks spills_skipped;       // not written: no room, or too many waiting
+    Blocks staged;               // queued from the disk to the host
+    Blocks prefetched;           // queued for the device ahead of need
+    Blocks prefetches_used;      // of these, used afterwards
     Blocks device_evictions;
     Blocks host_evictions;
+    Blocks disk_evictions;
+    int64_t revoked = 0;  // loads
   };
 
   struct CopyEnd {
     LinkDirection direction = LinkDirection::kHostToDevice;
-    bool ok = true;
+    bool ok = true;        // the bytes are in place
+    bool revoked = false;  // nobody waited for it any more
   };
 
   explicit KvCache(const KvCacheOptions& options);
 
   // --- Admission ---
 
-  // Finds the longest run of leading blocks, at most `limit`, that are on the device (or on their
-  // way) or on the host.
+  // Finds the longest run of leading blocks, at most `limit`, that have a copy on some tier (on the
+  // device perhaps still on its way), and what is being computed behind it. About 10 ns per block.
   void Match(const TokenPath& path, Blocks limit, KvMatch* match);
 
-  // Whether a sequence that needs `total` blocks in all could be admitted now.
-  bool Fits(const KvMatch& match, Blocks total) const;
+  // Device blocks that a sequence which needs `total` in all would take from available(). O(1) if
+  // all usable blocks are used, else O(use).
+  Blocks Need(const KvMatch& match, Blocks total, const KvUse& use = {}) const;
+
+  // Whether it could be admitted now.
+  bool Fits(const KvMatch& match, Blocks total, const KvUse& use = {}) const {
+    return Need(match, total, use) <= available();
+  }
 
   // How many of `victims`, counted from the front, must be released so that the sequence fits, at
   // the latest when all present copies have ended. nullopt if all of them do not suffice.
-  std::optional<size_t> VictimsNeeded(const KvMatch& match, Blocks total,
+  std::optional<size_t> VictimsNeeded(const KvMatch& match, Blocks total, const KvUse& use,
                                       std::span<const KvLease* const> victims);
+  std::optional<size_t> VictimsNeeded(const KvMatch& match, Blocks total,
+                                      std::span<const KvLease* const> victims) {
+    return VictimsNeeded(match, total, {}, victims);
+  }
 
-  // References the matched blocks, plans one load for those that are on the host only, and
-  // reserves the rest. REQUIRES: Fits(match, total); `lease` is empty.
-  KvAdmission Admit(const KvMatch& match, Blocks total, RequestId request, KvLease* lease);
+  // References the used blocks, takes those of the gap, plans one load for the others that are on
+  // the host only, and reserves the rest. REQUIRES: Fits(match, total, use); `lease` is empty.
+  KvAdmission Admit(const KvMatch& match, Blocks total, const KvUse& use, RequestId request,
+                    KvLease* lease);
+  KvAdmission Admit(const KvMatch& match, Blocks total, RequestId request, KvLease* lease) {
+    return Admit(match, total, {}, request, lease);
+  }
+
+  // Announces that the sequence will compute the full blocks up to `count`, so that Match() shows
+  // them to others as pending. (Those of the gap are announced by Admit().) Several sequences may
+  // claim the same block. REQUIRES: the path covers them; count within the admitted total; once,
+  // before the first Publish().
+  void Claim(const TokenPath& path, Blocks count, KvLease* lease);
 
   // --- While admitted ---
 
@@ -113,74 +108,219 @@ class KvCache {
   void Grow(Blocks count, KvLease* lease);
 
   // Offers blocks up to `count`, which hold finished KV, to the index and to the host tier.
-  // A block whose node has a device copy already stays private to the lease.
+  // A block whose node has a device copy already stays private to the lease. The gap, which must
+  // have been computed before, is offered as well.
   // REQUIRES: count <= blocks held; the path covers them; `lease->loads` is empty.
   void Publish(const TokenPath& path, Blocks count, KvLease* lease);
 
-  // Gives all blocks and the reservation back; what is published stays cached, the sequence's
-  // first blocks longest. Tries once more to store published blocks that are not on the host.
+  // Offers the finished blocks of the gap before block `count`, while loads may still be under way
+  // behind it. Does nothing while a load fills blocks before the gap: those could turn out bad.
+  void PublishGap(Blocks count, KvLease* lease);
+
+  // Gives all blocks, claims and the reservation back; what is published stays cached, the
+  // sequence's first blocks longest. Loads under way go on. Tries once more to store published
+  // blocks that are not on the host; if the sequence `returns`, whatever the gate says.
   // Returns whether the first `full` blocks are all on the host or on their way to it.
-  bool Release(Blocks full, KvLease* lease);
+  bool Release(Blocks full, KvLease* lease, bool returns = false);
 
   // --- Copies ---
 
+  // Release(), and those of its loads that no other lease lists are revoked: TakeRevoked() names
+  // them, nobody joins them any more, and their target blocks are in transit until they end.
+  bool Revoke(Blocks full, KvLease* lease, bool returns = true);
+
+  // Revokes all loads that no lease lists: prefetches, and those of released sequences.
+  // Returns their blocks.
+  Blocks RevokeUnused();
+
+  // Plans a copy from disk to host of the first (at most) `max_blocks` matched blocks that are on
+  // the disk only. Evicts cached host blocks for it, but none of the match.
+  // Returns how many; fewer if there is no room or too many are under way.
+  Blocks Stage(const KvMatch& match, Blocks max_blocks, RequestId request, CopyClass copy_class,
+               int64_t rank = 0);
+
+  // Plans a load of the first (at most) `max_blocks` usable blocks that are on the host only, into
+  // room that nobody was promised; evicts for it, but none of the match. Returns how many.
+  // The blocks are evictable once they have arrived. Who is admitted earlier joins the load.
+  Blocks Prefetch(const KvMatch& match, Blocks max_blocks, RequestId request, int64_t rank = 0);
+
   bool InFlight(CopyId copy) const { return copies_.contains(copy); }
 
-  // Appends the copies planned since the last call: loads, then stores.
+  // Appends the copies planned since the last call: loads and stagings in the order planned, then
+  // at most one store and at most one spill.
   void TakeCopies(std::vector<Copy>* copies);
+  // Appends the ids of copies, all given out by TakeCopies() before, that were revoked since.
+  void TakeRevoked(std::vector<CopyId>* revoked);
 
   // The end of a copy that TakeCopies() gave out. After a failed load its target blocks belong to
   // no node (holders of leases that list the copy must release them) and the host copies, being
-  // suspect, are dropped. After a failed store there is no host copy.
+  // suspect, are dropped; after a failed staging the disk copies. After a failed store or spill
+  // there is no copy. kRevoked costs the targets only. A revoked load that arrived nevertheless is
+  // of use if nobody has planned another meanwhile.
   // REQUIRES: once per copy.
-  CopyEnd OnCopyDone(CopyId copy, bool ok);
+  CopyEnd OnCopyDone(CopyId copy, CopyOutcome outcome);
+  CopyEnd OnCopyDone(CopyId copy, bool ok) {
+    return OnCopyDone(copy, ok ? CopyOutcome::kOk : CopyOutcome::kFailed);
+  }
 
-  // --- Numbers ---
+  // --- Gates and numbers ---
+
+  // From now on; see KvCacheOptions. kNeverStore: only sequences that return are stored.
+  void set_min_hits_to_store(int hits) { options_.min_hits_to_store = hits; }
+  void set_min_hits_to_spill(int hits) { options_.min_hits_to_spill = hits; }
+
+  // Share of host copies that are used before they leave the host, of late. 1 before there is any
+  // experience.
+  double store_reuse() const { return store_reuse_; }
 
   const BlockPool& device() const { return device_; }
   const BlockPool& host() const { return host_; }
+  const BlockPool& disk() const { return disk_; }
   const PrefixIndex& index() const { return index_; }
   const Counters& counters() const { return counters_; }
   Blocks reserved() const { return reserved_; }
-  // Changes whenever a sequence that did not fit may fit.
+  // Device blocks that can be promised.
+  Blocks available() const { return device_.free() + device_.cached() - reserved_; }
+
+  // A sequence that did not fit fits no sooner than one of these changes:
+  // the room, or
   int64_t room_epoch() const { return room_epoch_; }
+  // what a match finds: it may have become longer or nearer, or no longer have anything pending.
+  int64_t content_epoch() const { return content_epoch_; }
 
   // Returns INTERNAL naming the first broken invariant. `leases`: all there are.
   // O(blocks + nodes).
   absl::Status CheckInvariants(std::span<const KvLease* const> leases) const;
 
  private:
-  // A planned copy and the nodes it fills (loads) or saves (stores), one per block pair.
+  // A copy planned or under way and the nodes it concerns, one per block pair. While it is not
+  // revoked, node.load or the target's owner names it; afterwards its targets belong to no node.
   struct CopyRecord {
     LinkDirection direction = LinkDirection::kHostToDevice;
     std::vector<Copy::Pair> blocks;
     std::vector<NodeId> nodes;
+    int32_t users = 0;  // leases that list it
+    bool prefetch = false;
+    bool given_out = false;
+    bool revoked = false;
+  };
+  // What KvUse comes to for one match: blocks [0, used) without [gap_begin, gap_end).
+  struct Extent {
+    size_t used = 0;
+    size_t gap_begin = 0;
+    size_t gap_end = 0;
+  };
+  // Sums over used blocks; see KvMatch.
+  struct Tally {
+    Blocks shared;
+    Blocks in_transit;
+    Blocks host_only;
+  };
+  enum class StoreReason : uint8_t { kSeen, kRetry, kReturns };
+  // A copy that grows until TakeCopies(), and its record in copies_.
+  struct Batch {
+    Copy copy;
+    CopyRecord* record = nullptr;
+  };
+  struct SpillCandidate {
+    NodeId node;
+    BlockId host;
   };
 
-  Blocks Available() const { return device_.free() + device_.cached() - reserved_; }
-  BlockId TakeReserved(KvLease* lease);
-  void EvictOldestDevice();
-  void EvictOldestHost();
-  CopyId PlanLoad(const KvMatch& match, RequestId request, KvLease* lease);
-  void MoveTip(NodeId node, KvLease* lease);
-  void TryStore(NodeId id);
-  void EndLoad(const CopyRecord& record, bool ok);
-  void EndStore(const CopyRecord& record, bool ok);
-  absl::Status CheckLeases(std::span<const KvLease* const> leases) const;
-  absl::Status CheckNodes() const;
-  absl::Status CheckCopies() const;
+  // --- kv_match.cc ---
+  void TallyBlock(const PrefixIndex::Node& node, Tally* tally) const;
+  Tally TallyUsed(const KvMatch& match, size_t used) const;
+  Extent Resolve(const KvMatch& match, const KvUse& use) const;
 
-  const KvCacheOptions options_;
+  // --- kv_admission.cc ---
+  void HoldUsed(const KvMatch& match, const Extent& extent, const KvUse& use, KvLease* lease,
+                KvAdmission* admission);
+  void JoinLoad(CopyId load, bool before_gap, KvLease* lease);
+  void FillBlocks(const KvMatch& match, const Extent& extent, const KvUse& use, RequestId request,
+                  KvLease* lease, KvAdmission* admission);
+  void NoteUse(const KvMatch& match, const Extent& extent, KvAdmission* admission);
+
+  // --- kv_publish.cc ---
+  BlockId TakeReserved(KvLease* lease);
+  void MoveTip(NodeId node, KvLease* lease);
+  void Offer(NodeId id, BlockId block);
+  void OfferGap(size_t count, KvLease* lease);
+  void DropClaim(NodeId id);
+  void DropClaims(KvLease* lease);
+
+  // --- kv_eviction.cc ---
+  void EvictDevice();
+  void EvictHost();
+  void EvictDisk();
+  // Forget a copy: the block belongs to no node any more.
+  void DropDevice(NodeId id);
+  void DropHost(NodeId id);
+  void DropDisk(NodeId id);
+  // Counts a sighting of the node's block.
+  void See(NodeId id);
+  // Brings the worth of the node's copies up to date.
+  void Revalue(NodeId id);
+  void NoteStoreOutcome(bool used);
+
+  // --- kv_stores.cc ---
+  void TryStore(NodeId id, StoreReason reason);
+  bool PassesStoreGate(const PrefixIndex::Node& node, StoreReason reason);
+  void QueueSpill(NodeId id);
+  void PlanSpills();
+  bool TrySpill(NodeId id);
+  void EndStore(const CopyRecord& record, bool ok);
+  void EndSpill(const CopyRecord& record, bool ok);
+
+  // --- kv_copies.cc ---
+  Copy NewCopy(LinkDirection direction, CopyClass copy_class, RequestId request, int64_t rank);
+  // Makes a copy known that has its blocks; `record` its nodes and everything but the blocks.
+  void Plan(Copy copy, CopyRecord record);
+  void AddToBatch(NodeId id, const Copy::Pair& pair, LinkDirection direction,
+                  std::optional<Batch>* batch);
+  void AddLoad(NodeId id, BlockId target, Copy* copy, CopyRecord* record);
+  void AddStaging(NodeId id, Copy* copy, CopyRecord* record);
+  void HoldOnDevice(const KvMatch& match);
+  void ReleaseOnDevice(const KvMatch& match);
+  void HoldOnHost(const KvMatch& match);
+  void ReleaseOnHost(const KvMatch& match);
+  void RevokeCopy(CopyId copy);
+  void EndCopy(const CopyRecord& record, CopyOutcome outcome);
+  void EndLoad(const CopyRecord& record, CopyOutcome outcome);
+  void EndRevokedLoad(const CopyRecord& record, CopyOutcome outcome);
+  void EndStaging(const CopyRecord& record, CopyOutcome outcome);
+
+  // --- kv_cache_invariants.cc ---
+  absl::Status CheckLeases(std::span<const KvLease* const> leases) const;
+  absl::Status CheckNodes(std::span<const KvLease* const> leases) const;
+  absl::Status CheckOwners() const;
+  absl::Status CheckCopies(std::span<const KvLease* const> leases) const;
+  absl::Status CheckBlocks(std::span<const KvLease* const> leases) const;
+  bool Agrees(CopyId id, const CopyRecord& record, size_t i) const;
+
+  KvCacheOptions options_;  // constant but for the two gates
   BlockPool device_;
   BlockPool host_;
+  BlockPool disk_;
   PrefixIndex index_;
+  Sightings sightings_;
   Blocks reserved_;
+
   std::map<CopyId, CopyRecord> copies_;  // planned or under way
-  std::vector<Copy> planned_loads_;
-  std::optional<Copy> planned_store_;
-  Blocks storing_;  // blocks of stores in `copies_`
+  std::vector<Copy> planned_;            // loads and stagings
+  std::optional<Batch> planned_store_;
+  std::optional<Batch> planned_spill_;
+  std::deque<SpillCandidate> spill_queue_;  // at most as many as host blocks; some outdated
+  std::vector<CopyId> revoked_;             // not told yet
   CopyId next_copy_{0};
+  // Blocks of copies under way.
+  Blocks storing_;
+  Blocks spilling_;
+  Blocks staging_;
+  Blocks prefetching_;
+
   int64_t room_epoch_ = 0;
+  int64_t content_epoch_ = 0;
+  double store_reuse_ = 1;
   Counters counters_;
   // Scratch of VictimsNeeded(), per device block, zero between calls.
   std::vector<int32_t> dropped_;

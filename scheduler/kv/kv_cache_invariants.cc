@@ -1,72 +1,131 @@
 // KvCache::CheckInvariants(): recounts everything from the leases, nodes and copies.
+#include <algorithm>
+#include <array>
+
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/status_macros.h"
 #include "scheduler/kv/kv_cache.h"
 
 namespace sluice {
+namespace {
+
+absl::Status Broken(const absl::AlphaNum& what) {
+  return absl::InternalError(absl::StrCat("kv cache: ", what));
+}
+
+// Counts per block: what the pool says against what was counted.
+absl::Status Compare(const BlockPool& pool, const std::vector<int32_t>& references,
+                     const std::vector<int32_t>& transits, const char* tier) {
+  for (size_t i = 0; i < references.size(); ++i) {
+    const BlockId block(static_cast<int32_t>(i));
+    if (pool.references(block) != references[i]) {
+      return Broken(absl::StrCat(tier, " block ", i, " has ", references[i], " users, counted ",
+                                 pool.references(block)));
+    }
+    if (pool.transits(block) != transits[i]) {
+      return Broken(absl::StrCat(tier, " block ", i, " takes part in ", transits[i],
+                                 " copies, counted ", pool.transits(block)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckShape(const KvLease& lease) {
+  const size_t blocks = lease.blocks.size();
+  if (lease.published > lease.claimed || lease.claimed.size() != lease.nodes.size()) {
+    return Broken("a lease has other nodes than it published and claimed");
+  }
+  if (lease.published.size() > blocks) return Broken("a lease published blocks it does not have");
+  if (lease.gap_begin > lease.gap_published || lease.gap_published > lease.gap_end ||
+      (lease.gap_end > Blocks(0) && lease.gap_end >= lease.published)) {
+    return Broken("a lease has a gap that is none");
+  }
+  for (size_t i = 0; i < std::max(blocks, lease.host_blocks.size()); ++i) {
+    const bool in_place = i < lease.host_blocks.size() && lease.host_blocks[i].valid();
+    if (i >= blocks || lease.blocks[i].valid() == in_place) {
+      return Broken("a lease has a block on both tiers or on none");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status KvCache::CheckInvariants(std::span<const KvLease* const> leases) const {
   for (const absl::Status& status :
-       {device_.CheckInvariants(), host_.CheckInvariants(), index_.CheckInvariants(),
-        CheckLeases(leases), CheckNodes(), CheckCopies()}) {
+       {device_.CheckInvariants(), host_.CheckInvariants(), disk_.CheckInvariants(),
+        index_.CheckInvariants(), CheckLeases(leases), CheckNodes(leases), CheckOwners(),
+        CheckCopies(leases), CheckBlocks(leases)}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::Status KvCache::CheckLeases(std::span<const KvLease* const> leases) const {
-  std::vector<int32_t> references(device_.capacity().size(), 0);
-  std::vector<int32_t> pins(static_cast<size_t>(index_.end()), 0);
   Blocks reserved;
   for (const KvLease* lease : leases) {
+    SLUICE_RETURN_IF_ERROR(CheckShape(*lease));
     reserved += lease->reserved;
-    for (const BlockId block : lease->blocks) ++references[block.index()];
-    if (lease->tip.valid()) ++pins[lease->tip.index()];
-    if (lease->published.size() > lease->blocks.size()) {
-      return absl::InternalError("kv cache: a lease published blocks it does not have");
-    }
   }
   if (reserved != reserved_) {
-    return absl::InternalError(absl::StrCat("kv cache: leases reserve ", reserved.value(),
-                                            " blocks, counted ", reserved_.value()));
+    return Broken(
+        absl::StrCat("leases reserve ", reserved.value(), " blocks, counted ", reserved_.value()));
   }
-  if (Available() < Blocks(0)) {
-    return absl::InternalError(absl::StrCat("kv cache: ", reserved_.value(), " blocks reserved, ",
-                                            (device_.free() + device_.cached()).value(),
-                                            " free or cached"));
+  if (available() < Blocks(0)) {
+    return Broken(absl::StrCat(reserved_.value(), " blocks reserved, ",
+                               (device_.free() + device_.cached()).value(), " free or cached"));
   }
-  for (size_t i = 0; i < references.size(); ++i) {
-    const BlockId block(static_cast<int32_t>(i));
-    if (device_.references(block) != references[i]) {
-      return absl::InternalError(absl::StrCat("kv cache: device block ", i, " has ", references[i],
-                                              " users, counted ", device_.references(block)));
+  return absl::OkStatus();
+}
+
+// Pins, claims, and what a node says about copies.
+absl::Status KvCache::CheckNodes(std::span<const KvLease* const> leases) const {
+  std::vector<int32_t> pins(static_cast<size_t>(index_.end()), 0);
+  std::vector<int32_t> claims(pins.size(), 0);
+  for (const KvLease* lease : leases) {
+    if (lease->tip.valid()) ++pins[lease->tip.index()];
+    for (size_t i = lease->gap_published.size(); i < lease->claimed.size(); ++i) {
+      const bool gap = i < lease->gap_end.size();
+      if (gap || i >= lease->published.size()) ++claims[lease->nodes[i].index()];
     }
   }
   for (size_t i = 0; i < pins.size(); ++i) {
     const NodeId id(static_cast<int32_t>(i));
-    if (index_.live(id) && index_.pins(id) != pins[i]) {
-      return absl::InternalError(
-          absl::StrCat("kv cache: node ", i, " has ", pins[i], " pins, counted ", index_.pins(id)));
+    if (!index_.live(id)) {
+      if (pins[i] + claims[i] > 0) return Broken(absl::StrCat("node ", i, " is used but gone"));
+      continue;
+    }
+    const PrefixIndex::Node& node = index_.node(id);
+    if (index_.pins(id) != pins[i] || node.claims != claims[i]) {
+      return Broken(absl::StrCat("node ", i, " has ", pins[i], " pins and ", claims[i],
+                                 " claims, counted ", index_.pins(id), " and ", node.claims));
+    }
+    if (node.load.valid() && !copies_.contains(node.load)) {
+      return Broken(absl::StrCat("node ", i, " waits for no copy"));
+    }
+    if ((node.staged || node.stored) && !node.host.valid()) {
+      return Broken(absl::StrCat("node ", i, " remembers a host copy it has not"));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status KvCache::CheckNodes() const {
-  Blocks owned_device;
-  Blocks owned_host;
+absl::Status KvCache::CheckOwners() const {
+  Blocks on_device;
+  Blocks on_host;
+  Blocks on_disk;
+  const auto owns = [](const BlockPool& pool, BlockId block, NodeId id, Blocks* count) {
+    if (!block.valid()) return true;
+    *count += Blocks(1);
+    return pool.owner(block) == id;
+  };
   for (int32_t i = 0; i < index_.end(); ++i) {
     const NodeId id(i);
     if (!index_.live(id)) continue;
     const PrefixIndex::Node& node = index_.node(id);
-    if (node.device.valid()) owned_device += Blocks(1);
-    if (node.host.valid()) owned_host += Blocks(1);
-    if ((node.device.valid() && device_.owner(node.device) != id) ||
-        (node.host.valid() && host_.owner(node.host) != id)) {
-      return absl::InternalError(absl::StrCat("kv cache: node ", i, " does not own its block"));
-    }
-    if ((node.load.valid() && !copies_.contains(node.load)) ||
-        (node.store.valid() && !copies_.contains(node.store))) {
-      return absl::InternalError(absl::StrCat("kv cache: node ", i, " waits for no copy"));
+    if (!owns(device_, node.device, id, &on_device) || !owns(host_, node.host, id, &on_host) ||
+        !owns(disk_, node.disk, id, &on_disk)) {
+      return Broken(absl::StrCat("node ", i, " does not own its block"));
     }
   }
   const auto owned = [](const BlockPool& pool) {
@@ -76,48 +135,98 @@ absl::Status KvCache::CheckNodes() const {
     }
     return n;
   };
-  if (owned(device_) != owned_device || owned(host_) != owned_host) {
-    return absl::InternalError("kv cache: a block belongs to a node that does not know it");
-  }
-  if (host_.referenced() != Blocks(0)) {
-    return absl::InternalError("kv cache: a host block is referenced");
+  if (owned(device_) != on_device || owned(host_) != on_host || owned(disk_) != on_disk) {
+    return Broken("a block belongs to a node that does not know it");
   }
   return absl::OkStatus();
 }
 
-absl::Status KvCache::CheckCopies() const {
-  std::vector<int32_t> device(device_.capacity().size(), 0);
-  std::vector<int32_t> host(host_.capacity().size(), 0);
-  Blocks storing;
+// Whether node and copy agree about block `i` of the copy.
+bool KvCache::Agrees(CopyId id, const CopyRecord& record, size_t i) const {
+  const auto [source, target] = record.blocks[i];
+  if (record.revoked) {  // the target is nobody's
+    return record.direction == LinkDirection::kHostToDevice && !device_.owner(target).valid();
+  }
+  const PrefixIndex::Node& node = index_.node(record.nodes[i]);
+  switch (record.direction) {
+    case LinkDirection::kHostToDevice:
+      return node.device == target && node.load == id;
+    case LinkDirection::kDeviceToHost:
+      return node.device == source && node.host == target && node.host_filling;
+    case LinkDirection::kDiskToHost:
+      return node.disk == source && node.host == target && node.host_filling;
+    case LinkDirection::kHostToDisk:
+      return node.disk == target && node.disk_filling;
+  }
+  return false;
+}
+
+absl::Status KvCache::CheckCopies(std::span<const KvLease* const> leases) const {
+  std::array<Blocks, kLinkDirectionCount> moving{};
+  Blocks prefetching;
   for (const auto& [id, record] : copies_) {
-    const bool load = record.direction == LinkDirection::kHostToDevice;
+    const Blocks count(static_cast<int64_t>(record.nodes.size()));
+    moving[static_cast<size_t>(record.direction)] += count;
+    if (record.prefetch) prefetching += count;
+    const CopyId copy = id;
+    const int64_t users = std::count_if(leases.begin(), leases.end(), [copy](const KvLease* l) {
+      return std::count(l->loads.begin(), l->loads.end(), copy) == 1;
+    });
+    if (record.users != users || (record.revoked && users > 0)) {
+      return Broken(absl::StrCat("copy ", id.value(), " has ", users, " users, counted ",
+                                 record.users, record.revoked ? ", and is revoked" : ""));
+    }
+    if (record.blocks.size() != record.nodes.size() || record.nodes.empty()) {
+      return Broken(absl::StrCat("copy ", id.value(), " has no blocks, or not one per node"));
+    }
     for (size_t i = 0; i < record.nodes.size(); ++i) {
-      const PrefixIndex::Node& node = index_.node(record.nodes[i]);
-      const auto [source, target] = record.blocks[i];
-      const BlockId on_device = load ? target : source;
-      const BlockId on_host = load ? source : target;
-      ++device[on_device.index()];
-      ++host[on_host.index()];
-      if (!load) storing += Blocks(1);
-      if (node.device != on_device || node.host != on_host ||
-          (load ? node.load : node.store) != id) {
-        return absl::InternalError(
-            absl::StrCat("kv cache: copy ", id.value(), " and its nodes disagree"));
-      }
+      if (Agrees(id, record, i)) continue;
+      return Broken(absl::StrCat("copy ", id.value(), " and its nodes disagree"));
     }
   }
-  if (storing != storing_) return absl::InternalError("kv cache: stores under way miscounted");
-  for (size_t i = 0; i < device.size(); ++i) {
-    if (device_.transits(BlockId(static_cast<int32_t>(i))) != device[i]) {
-      return absl::InternalError(absl::StrCat("kv cache: device block ", i, ": transit count"));
-    }
-  }
-  for (size_t i = 0; i < host.size(); ++i) {
-    if (host_.transits(BlockId(static_cast<int32_t>(i))) != host[i]) {
-      return absl::InternalError(absl::StrCat("kv cache: host block ", i, ": transit count"));
-    }
+  const auto count = [&](LinkDirection d) { return moving[static_cast<size_t>(d)]; };
+  if (count(LinkDirection::kDeviceToHost) != storing_ ||
+      count(LinkDirection::kHostToDisk) != spilling_ ||
+      count(LinkDirection::kDiskToHost) != staging_ || prefetching != prefetching_) {
+    return Broken("blocks of copies under way are miscounted");
   }
   return absl::OkStatus();
+}
+
+// Users and copies of every block.
+absl::Status KvCache::CheckBlocks(std::span<const KvLease* const> leases) const {
+  const auto zeros = [](const BlockPool& pool) {
+    return std::vector<int32_t>(pool.capacity().size(), 0);
+  };
+  std::vector<int32_t> device_users = zeros(device_);
+  std::vector<int32_t> host_users = zeros(host_);
+  for (const KvLease* lease : leases) {
+    for (const BlockId block : lease->blocks) {
+      if (block.valid()) ++device_users[block.index()];
+    }
+    for (const BlockId block : lease->host_blocks) {
+      if (block.valid()) ++host_users[block.index()];
+    }
+  }
+  std::vector<int32_t> device = zeros(device_);
+  std::vector<int32_t> host = zeros(host_);
+  std::vector<int32_t> disk = zeros(disk_);
+  for (const auto& [id, record] : copies_) {
+    const LinkDirection d = record.direction;
+    std::vector<int32_t>& from = d == LinkDirection::kDeviceToHost ? device
+                                 : d == LinkDirection::kDiskToHost ? disk
+                                                                   : host;
+    std::vector<int32_t>& to = d == LinkDirection::kHostToDevice ? device
+                               : d == LinkDirection::kHostToDisk ? disk
+                                                                 : host;
+    for (const auto [source, target] : record.blocks) {
+      ++from[source.index()];
+      ++to[target.index()];
+    }
+  }
+  SLUICE_RETURN_IF_ERROR(Compare(device_, device_users, device, "device"));
+  SLUICE_RETURN_IF_ERROR(Compare(host_, host_users, host, "host"));
+  return Compare(disk_, zeros(disk_), disk, "disk");
 }
 
 }  // namespace sluice

@@ -24,15 +24,20 @@ bool PrefixIndex::Matches(const Node& node, NodeId id, NodeId parent, uint64_t s
                      tokens.size_bytes()) == 0;
 }
 
+NodeId PrefixIndex::FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
+                               std::span<const TokenId> tokens) const {
+  if (!parent.valid()) return NodeId();
+  const NodeId hint = nodes_[parent.index()].last_child;
+  if (!hint.valid() || !Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens)) {
+    return NodeId();
+  }
+  return hint;
+}
+
 NodeId PrefixIndex::Find(NodeId parent, uint64_t salt, const Hash128& hash,
                          std::span<const TokenId> tokens) {
   SLUICE_CHECK(tokens.size() == tokens_per_block_);
-  if (parent.valid()) {
-    const NodeId hint = nodes_[parent.index()].last_child;
-    if (hint.valid() && Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens)) {
-      return hint;
-    }
-  }
+  if (const NodeId hint = FindHinted(parent, salt, hash, tokens); hint.valid()) return hint;
   const auto it = by_hash_.find(hash);
   if (it == by_hash_.end()) return NodeId();
   const NodeId id = it->second;
@@ -44,11 +49,36 @@ NodeId PrefixIndex::Find(NodeId parent, uint64_t salt, const Hash128& hash,
 NodeId PrefixIndex::Insert(NodeId parent, uint64_t salt, const Hash128& hash,
                            std::span<const TokenId> tokens) {
   SLUICE_CHECK(tokens.size() == tokens_per_block_);
-  SLUICE_CHECK(!parent.valid() || nodes_[parent.index()].live);
-  const bool reuse = !free_.empty();
-  const NodeId id = reuse ? free_.back() : NodeId(static_cast<int32_t>(nodes_.size()));
+  const NodeId id = NextId();
   if (!by_hash_.try_emplace(hash, id).second) return NodeId();
-  if (reuse) {
+  Fill(id, parent, salt, hash, tokens);
+  return id;
+}
+
+NodeId PrefixIndex::FindOrInsert(NodeId parent, uint64_t salt, const Hash128& hash,
+                                 std::span<const TokenId> tokens) {
+  SLUICE_CHECK(tokens.size() == tokens_per_block_);
+  if (const NodeId hint = FindHinted(parent, salt, hash, tokens); hint.valid()) return hint;
+  const NodeId fresh = NextId();
+  const auto [it, inserted] = by_hash_.try_emplace(hash, fresh);
+  if (inserted) {
+    Fill(fresh, parent, salt, hash, tokens);
+    return fresh;
+  }
+  const NodeId id = it->second;
+  if (!Matches(nodes_[id.index()], id, parent, salt, hash, tokens)) return NodeId();
+  if (parent.valid()) nodes_[parent.index()].last_child = id;
+  return id;
+}
+
+NodeId PrefixIndex::NextId() const {
+  return free_.empty() ? NodeId(static_cast<int32_t>(nodes_.size())) : free_.back();
+}
+
+void PrefixIndex::Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
+                       std::span<const TokenId> tokens) {
+  SLUICE_CHECK(!parent.valid() || nodes_[parent.index()].live);
+  if (id.index() < nodes_.size()) {
     free_.pop_back();
   } else {
     nodes_.emplace_back();
@@ -65,7 +95,6 @@ NodeId PrefixIndex::Insert(NodeId parent, uint64_t salt, const Hash128& hash,
     ++nodes_[parent.index()].children;
     nodes_[parent.index()].last_child = id;
   }
-  return id;
 }
 
 void PrefixIndex::Pin(NodeId id) {
@@ -79,8 +108,9 @@ void PrefixIndex::Unpin(NodeId id) {
   RemoveIfUnused(id);
 }
 
-bool PrefixIndex::Unused(const Node& node) const {
-  return !node.device.valid() && !node.host.valid() && node.children == 0 && node.pins == 0;
+bool PrefixIndex::Unused(const Node& node) {
+  return !node.device.valid() && !node.host.valid() && !node.disk.valid() && node.claims == 0 &&
+         node.children == 0 && node.pins == 0;
 }
 
 void PrefixIndex::RemoveIfUnused(NodeId id) {
@@ -112,8 +142,11 @@ absl::Status PrefixIndex::CheckInvariants() const {
     if (n.load.valid() && !n.device.valid()) {
       return absl::InternalError(absl::StrCat("prefix index: node ", i, " loads nowhere"));
     }
-    if (n.store.valid() && !n.host.valid()) {
-      return absl::InternalError(absl::StrCat("prefix index: node ", i, " stores nowhere"));
+    if ((n.host_filling && !n.host.valid()) || (n.disk_filling && !n.disk.valid())) {
+      return absl::InternalError(absl::StrCat("prefix index: node ", i, " is filled nowhere"));
+    }
+    if (n.claims < 0) {
+      return absl::InternalError(absl::StrCat("prefix index: node ", i, " has negative claims"));
     }
     if (!n.parent.valid()) continue;
     if (!nodes_[n.parent.index()].live) {

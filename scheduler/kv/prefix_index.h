@@ -6,8 +6,8 @@
 // the parent was compared the same way, the whole path is equal, whatever the hashes do. Two nodes
 // never have the same hash: the second prefix of a colliding pair is not indexed at all.
 //
-// A node may have a copy on each tier. One without any copy stays as long as it has children or
-// pins (a "ghost"), so that parents of nodes always exist.
+// A node may have a copy on each tier. One without any copy stays as long as it has children,
+// claims or pins (a "ghost"), so that parents of nodes always exist.
 //
 // Thread-compatible.
 #pragma once
@@ -27,14 +27,25 @@ namespace sluice {
 class PrefixIndex {
  public:
   struct Node {
-    // The copies; written by the owner of the index (KvCache).
+    // The copies and what is known of them; written by the owner of the index (KvCache).
     BlockId device;  // invalid: no copy
     BlockId host;
-    CopyId load;   // valid while `device` is being filled
-    CopyId store;  // valid while `host` is being filled
+    BlockId disk;
+    int32_t claims = 0;  // sequences that are going to compute this block
+    CopyId load;         // valid while `device` is being filled
+
+    bool host_filling = false;  // by a store or a staging
+    bool disk_filling = false;
+    bool spill_queued = false;
+    bool stored = false;      // the host copy comes from the device and was not used since
+    bool staged = false;      // it comes from the disk and was not used since
+    bool prefetched = false;  // the device copy was made ahead of need and not used since
+    uint8_t seen = 0;         // sightings, at most 255
 
     bool HasDevice() const { return device.valid(); }  // may still be loading
-    bool HostReady() const { return host.valid() && !store.valid(); }
+    bool HostReady() const { return host.valid() && !host_filling; }
+    bool DiskReady() const { return disk.valid() && !disk_filling; }
+    bool HasCopy() const { return HasDevice() || HostReady() || DiskReady(); }
 
    private:
     friend class PrefixIndex;
@@ -61,6 +72,10 @@ class PrefixIndex {
   // or a pin, or calls RemoveIfUnused().
   NodeId Insert(NodeId parent, uint64_t salt, const Hash128& hash, std::span<const TokenId> tokens);
 
+  // Both in one; an invalid id, and nothing added, if another node has this hash.
+  NodeId FindOrInsert(NodeId parent, uint64_t salt, const Hash128& hash,
+                      std::span<const TokenId> tokens);
+
   Node& node(NodeId id) { return nodes_[id.index()]; }
   const Node& node(NodeId id) const { return nodes_[id.index()]; }
 
@@ -69,8 +84,10 @@ class PrefixIndex {
   // Also removes the node if nothing else keeps it.
   void Unpin(NodeId id);
 
-  // Removes the node, then its ancestors, as long as they have no copy, no child and no pin.
+  // Removes the node, then its ancestors, as long as they have no copy, child, claim or pin.
   void RemoveIfUnused(NodeId id);
+
+  const Hash128& hash(NodeId id) const { return nodes_[id.index()].hash; }
 
   // Nodes, ghosts included.
   Blocks size() const { return Blocks(static_cast<int64_t>(by_hash_.size())); }
@@ -86,7 +103,13 @@ class PrefixIndex {
  private:
   bool Matches(const Node& node, NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
                std::span<const TokenId> tokens) const;
-  bool Unused(const Node& node) const;
+  static bool Unused(const Node& node);
+  // The hinted child if it is the right one.
+  NodeId FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
+                    std::span<const TokenId> tokens) const;
+  NodeId NextId() const;
+  void Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
+            std::span<const TokenId> tokens);
 
   const size_t tokens_per_block_;
   std::vector<Node> nodes_;

@@ -9,10 +9,13 @@
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 #include "service/cli/bench_command.h"
+#include "service/cli/calibrate_command.h"
 #include "service/cli/chat_command.h"
 #include "service/cli/demo_command.h"
 #include "service/cli/generate_command.h"
+#include "service/cli/plan_command.h"
 #include "service/cli/serve_command.h"
+#include "service/cli/simulate_command.h"
 #include "service/cli/version.h"
 #include "service/config/config_file.h"
 #include "service/config/suggest.h"
@@ -232,6 +235,9 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<GenerateCommand>());
   commands.push_back(std::make_unique<ChatCommand>());
   commands.push_back(std::make_unique<BenchCommand>());
+  commands.push_back(std::make_unique<PlanCommand>());
+  commands.push_back(std::make_unique<SimulateCommand>());
+  commands.push_back(std::make_unique<CalibrateCommand>());
   commands.push_back(std::make_unique<DemoCommand>());
   return commands;
 }

@@ -17,6 +17,8 @@ namespace {
 
 constexpr int64_t kDefaultConcurrency = 16;
 constexpr int64_t kDefaultRequests = 64;
+// Made of a --workload when only a --duration limits it.
+constexpr int64_t kUnlimitedRequests = 65536;
 constexpr int64_t kMaxThreads = 4096;
 constexpr int64_t kMaxTokens = 1 << 24;
 
@@ -93,6 +95,12 @@ BenchLoad BenchOptions::Load() const {
   return load;
 }
 
+int64_t BenchOptions::TraceRequests() const {
+  if (num_requests.has_value()) return *num_requests + warmup;
+  if (!trace.replay.empty()) return std::numeric_limits<int64_t>::max();
+  return (duration_s.has_value() ? kUnlimitedRequests : kDefaultRequests) + warmup;
+}
+
 void BenchCommand::DefineFlags(FlagSet& flags) {
   BenchOptions& o = options_;
   o.connection.Define(flags);
@@ -128,11 +136,13 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
   flags.Number("temperature", &o.workload.temperature, 0, 100, "X", "0 = greedy");
   flags.Integer("seed", &o.workload.seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 "of prompts, arrivals and sampling");
+  o.trace.Define(flags);
   flags.Group("Output");
   flags.String("json", &o.json, "FILE", "write the results here as JSON; - is stdout");
 }
 
 absl::Status BenchCommand::Validate() const {
+  SLUICE_RETURN_IF_ERROR(options_.trace.Validate());
   const WorkloadOptions& w = options_.workload;
   if (w.shared_prefix_tokens >= w.prompt_tokens) {
     return absl::InvalidArgumentError(
@@ -168,27 +178,66 @@ absl::Status BenchCommand::Report(BenchSummary summary, const v1::ServerInfo& in
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<RequestSource>> BenchCommand::MakeTraceSource(
+    std::vector<TraceRequest> requests, const v1::ServerInfo& info, BenchLoad* load) const {
+  SLUICE_ASSIGN_OR_RETURN(TraceWorkload source,
+                          TraceWorkload::Create(std::move(requests), options_.workload, info));
+  if (options_.warmup >= source.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("--warmup: ", options_.warmup, " of ",
+                                                   source.size(),
+                                                   " requests leave none to measure; lower it"));
+  }
+  // The warm-up is the beginning of the workload: sent twice, its prompts would all be cached.
+  load->first_request = options_.warmup;
+  load->num_requests = source.size() - options_.warmup;
+  if (!options_.trace.replay.empty() || options_.rate.has_value()) {
+    load->arrivals = source.Arrivals(options_.warmup);
+    load->concurrency = options_.max_in_flight;
+  }
+  return std::make_unique<TraceWorkload>(std::move(source));
+}
+
+BenchCommand::Outcome BenchCommand::RunLoad(Client& client, const RequestSource& source,
+                                            const BenchLoad& load, Interrupter& interrupter,
+                                            const CliIo& io) const {
+  if (options_.warmup > 0) {
+    BenchLoad warmup = load;
+    warmup.rate.reset();
+    warmup.arrivals.clear();
+    warmup.first_request = 0;
+    warmup.num_requests = options_.warmup;
+    BenchRunner runner(client, source, warmup);
+    RunWithProgress(runner, warmup, "warm-up", interrupter, io);
+  }
+  BenchRunner runner(client, source, load);
+  std::vector<BenchRecord> records = RunWithProgress(runner, load, "bench", interrupter, io);
+  return {std::move(records), runner.elapsed()};
+}
+
 absl::Status BenchCommand::Measure(const FlagSet& flags, Interrupter& interrupter,
                                    const CliIo& io) {
-  if (!options_.prompts_file.empty()) {
+  // What is wrong with the files is said before a server is bothered.
+  std::vector<TraceRequest> requests;
+  if (options_.trace.any()) {
+    SLUICE_ASSIGN_OR_RETURN(requests, LoadBenchTrace(options_.trace, options_.TraceRequests(),
+                                                     options_.rate, options_.workload.seed));
+  } else if (!options_.prompts_file.empty()) {
     SLUICE_ASSIGN_OR_RETURN(options_.workload.prompts, ReadPromptLines(options_.prompts_file));
   }
   SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
                           Client::Connect(options_.connection.endpoint,
                                           absl::Seconds(options_.connection.connect_timeout_s)));
   SLUICE_ASSIGN_OR_RETURN(const v1::ServerInfo info, client->GetServerInfo());
-  SLUICE_ASSIGN_OR_RETURN(const Workload workload, Workload::Create(options_.workload, info));
-  const BenchLoad load = options_.Load();
-  if (options_.warmup > 0) {
-    BenchLoad warmup = load;
-    warmup.rate.reset();
-    warmup.num_requests = options_.warmup;
-    BenchRunner runner(*client, workload, warmup);
-    RunWithProgress(runner, warmup, "warm-up", interrupter, io);
+  BenchLoad load = options_.Load();
+  std::unique_ptr<RequestSource> source;
+  if (options_.trace.any()) {
+    SLUICE_ASSIGN_OR_RETURN(source, MakeTraceSource(std::move(requests), info, &load));
+  } else {
+    SLUICE_ASSIGN_OR_RETURN(Workload workload, Workload::Create(options_.workload, info));
+    source = std::make_unique<Workload>(std::move(workload));
   }
-  BenchRunner runner(*client, workload, load);
-  const std::vector<BenchRecord> records = RunWithProgress(runner, load, "bench", interrupter, io);
-  BenchSummary summary = Summarize(records, runner.elapsed());
+  const auto [records, elapsed] = RunLoad(*client, *source, load, interrupter, io);
+  BenchSummary summary = Summarize(records, elapsed);
   const int64_t failures = summary.failures();
   SLUICE_RETURN_IF_ERROR(Report(std::move(summary), info, flags, io));
   if (failures > 0 && interrupter.signal() == 0) {

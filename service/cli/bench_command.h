@@ -1,6 +1,7 @@
 // sluice bench: load on a server, and what clients see of it.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "service/cli/bench_report.h"
 #include "service/cli/bench_runner.h"
+#include "service/cli/bench_trace.h"
 #include "service/cli/bench_workload.h"
 #include "service/cli/command.h"
 #include "service/cli/interrupter.h"
@@ -24,10 +26,13 @@ struct BenchOptions {
   std::optional<double> duration_s;
   int64_t warmup = 0;
   WorkloadOptions workload;
+  BenchTraceOptions trace;  // instead of `workload`'s prompts
   std::string prompts_file;
   std::string json;  // path; "-" = stdout
 
   BenchLoad Load() const;
+  // Most requests of a trace or workload to read or make, warm-up included.
+  int64_t TraceRequests() const;
 };
 
 class BenchCommand : public Command {
@@ -44,6 +49,17 @@ class BenchCommand : public Command {
 
  private:
   absl::Status Measure(const FlagSet& flags, Interrupter& interrupter, const CliIo& io);
+  // Puts what the requests say into `load` too: how many, and when.
+  absl::StatusOr<std::unique_ptr<RequestSource>> MakeTraceSource(std::vector<TraceRequest> requests,
+                                                                 const v1::ServerInfo& info,
+                                                                 BenchLoad* load) const;
+  struct Outcome {
+    std::vector<BenchRecord> records;
+    absl::Duration elapsed;
+  };
+  // Warm-up, then measurement.
+  Outcome RunLoad(Client& client, const RequestSource& source, const BenchLoad& load,
+                  Interrupter& interrupter, const CliIo& io) const;
   absl::Status Report(BenchSummary summary, const v1::ServerInfo& info, const FlagSet& flags,
                       const CliIo& io) const;
 

@@ -10,7 +10,7 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(250);
 
 }  // namespace
 
-BenchRunner::BenchRunner(Client& client, const Workload& workload, const BenchLoad& load)
+BenchRunner::BenchRunner(Client& client, const RequestSource& workload, const BenchLoad& load)
     : client_(client),
       workload_(workload),
       load_(load),
@@ -56,13 +56,18 @@ void BenchRunner::WorkerMain() {
   if (--live_workers_ == 0) changed_.notify_all();
 }
 
+absl::Duration BenchRunner::NextStartLocked() {
+  if (!load_.arrivals.empty()) return load_.arrivals[static_cast<size_t>(next_)];
+  return load_.rate.has_value() ? arrivals_.Next() : MonotonicNow() - began_;
+}
+
 std::optional<BenchRunner::Job> BenchRunner::NextJob() {
   std::unique_lock<std::mutex> lock(mu_);
   if (cancelled_ || (load_.num_requests > 0 && next_ >= load_.num_requests)) return std::nullopt;
   Job job;
-  job.start = load_.rate.has_value() ? arrivals_.Next() : MonotonicNow() - began_;
+  job.start = NextStartLocked();
   if (job.start >= load_.duration) return std::nullopt;
-  job.index = next_++;
+  job.index = load_.first_request + next_++;
   while (!cancelled_) {
     const absl::Duration wait = began_ + job.start - MonotonicNow();
     if (wait <= absl::ZeroDuration()) return job;
@@ -88,7 +93,7 @@ BenchRecord BenchRunner::RunJob(const Job& job) {
     contexts_.erase(&context);
   }
   record.status = result.status;
-  record.late_s = load_.rate.has_value() ? absl::ToDoubleSeconds(late) : 0;
+  record.late_s = load_.open_loop() ? absl::ToDoubleSeconds(late) : 0;
   record.e2e_s = absl::ToDoubleSeconds(result.total) + record.late_s;
   if (result.first_token.has_value()) {
     record.ttft_s = absl::ToDoubleSeconds(*result.first_token) + record.late_s;

@@ -1,7 +1,7 @@
 // BenchRunner: sends the requests of a workload and keeps what a client sees of each.
 //
 // One thread per request under way. Closed loop: `concurrency` threads, each sends its next request
-// when the one before has ended. Open loop: requests start at Poisson arrival times whatever the
+// when the one before has ended. Open loop: requests start at Poisson or given times whatever the
 // server does; their times count from the planned arrival, so that a slow server cannot hide its
 // queue.
 #pragma once
@@ -24,9 +24,14 @@ namespace sluice {
 struct BenchLoad {
   int64_t concurrency = 16;    // closed loop; in the open loop, most requests under way
   std::optional<double> rate;  // requests per second: open loop
-  int64_t num_requests = 0;    // 0: until `duration` has passed
+  // Not empty: open loop at these times, one for each of `num_requests`; `rate` is not used.
+  std::vector<absl::Duration> arrivals;
+  int64_t first_request = 0;                           // number of the first request
+  int64_t num_requests = 0;                            // 0: until `duration` has passed
   absl::Duration duration = absl::InfiniteDuration();  // no request starts later
   uint64_t seed = 1;
+
+  bool open_loop() const { return rate.has_value() || !arrivals.empty(); }
 };
 
 // One request.
@@ -44,7 +49,8 @@ struct BenchRecord {
 
 class BenchRunner {
  public:
-  BenchRunner(Client& client, const Workload& workload, const BenchLoad& load);
+  // REQUIRES: load.arrivals is empty or has num_requests entries.
+  BenchRunner(Client& client, const RequestSource& workload, const BenchLoad& load);
 
   // Runs everything and returns the records in order of completion. `on_progress(done, elapsed)` is
   // called on this thread a few times per second.
@@ -64,12 +70,13 @@ class BenchRunner {
   };
 
   void WorkerMain();
+  absl::Duration NextStartLocked();
   // The next request to send, after waiting for its time; nothing when there is none.
   std::optional<Job> NextJob();
   BenchRecord RunJob(const Job& job);
 
   Client& client_;
-  const Workload& workload_;
+  const RequestSource& workload_;
   const BenchLoad load_;
   absl::Duration began_;  // set before the workers start
   absl::Duration elapsed_;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
@@ -20,15 +21,7 @@ double UnitInterval(std::mt19937_64& rng) { return static_cast<double>(rng() >> 
 
 }  // namespace
 
-absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options,
-                                          const v1::ServerInfo& info) {
-  const int64_t total = options.prompt_tokens + options.output_tokens;
-  if (options.prompts.empty() && total > info.max_model_len()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--prompt-tokens ", options.prompt_tokens, " + --output-tokens ",
-                     options.output_tokens, " = ", total, " is more than the server's context of ",
-                     info.max_model_len(), " tokens; lower one"));
-  }
+absl::StatusOr<std::vector<uint32_t>> PromptVocabulary(const v1::ServerInfo& info) {
   std::vector<uint32_t> special(info.eos_token_ids().begin(), info.eos_token_ids().end());
   if (info.has_bos_token_id()) special.push_back(info.bos_token_id());
   std::vector<uint32_t> vocabulary;
@@ -38,6 +31,19 @@ absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options,
   if (vocabulary.empty()) {
     return absl::InvalidArgumentError("the server states an empty vocabulary; nothing can be sent");
   }
+  return vocabulary;
+}
+
+absl::StatusOr<Workload> Workload::Create(const WorkloadOptions& options,
+                                          const v1::ServerInfo& info) {
+  const int64_t total = options.prompt_tokens + options.output_tokens;
+  if (options.prompts.empty() && total > info.max_model_len()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--prompt-tokens ", options.prompt_tokens, " + --output-tokens ",
+                     options.output_tokens, " = ", total, " is more than the server's context of ",
+                     info.max_model_len(), " tokens; lower one"));
+  }
+  SLUICE_ASSIGN_OR_RETURN(std::vector<uint32_t> vocabulary, PromptVocabulary(info));
   return Workload(options, std::move(vocabulary));
 }
 

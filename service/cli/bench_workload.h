@@ -25,15 +25,27 @@ struct WorkloadOptions {
   std::vector<std::string> prompts;  // not empty: these texts, used in turn, instead
 };
 
-class Workload {
+// The ids that prompts for this server may hold: its vocabulary without special tokens.
+// Returns INVALID_ARGUMENT if none is left.
+absl::StatusOr<std::vector<uint32_t>> PromptVocabulary(const v1::ServerInfo& info);
+
+// Makes requests by number. Implementations: Workload (all alike), TraceWorkload (bench_trace.h).
+class RequestSource {
+ public:
+  virtual ~RequestSource() = default;
+
+  // Request number `index` >= 0. Thread-safe.
+  virtual v1::GenerateRequest Request(int64_t index) const = 0;
+};
+
+class Workload : public RequestSource {
  public:
   // Random prompts use the vocabulary of `info`, without its special tokens.
   // Returns INVALID_ARGUMENT if a prompt and its output cannot fit into the server's context.
   static absl::StatusOr<Workload> Create(const WorkloadOptions& options,
                                          const v1::ServerInfo& info);
 
-  // Request number `index` >= 0. Thread-safe.
-  v1::GenerateRequest Request(int64_t index) const;
+  v1::GenerateRequest Request(int64_t index) const override;
 
  private:
   Workload(const WorkloadOptions& options, std::vector<uint32_t> vocabulary)

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "scheduler/base/status_macros.h"
+#include "service/calibration/calibration_file.h"
 #include "service/cli/version.h"
 #include "service/config/flag_values.h"
 #include "service/config/memory.h"
@@ -180,6 +181,19 @@ absl::Status ServerRuntime::StartBackend() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<CostCoefficients> ServerRuntime::LoadCost() const {
+  const BackendInfo& info = backend_->info();
+  CalibrationRequest request;
+  request.path = config_.calibration;
+  request.model = config_.model;
+  request.weights = info.dtype == "f32" ? NumberFormat::kF32 : NumberFormat::kBf16;
+  request.kv = request.weights;
+  if (info.link_bytes_per_second > 0) request.link = ByteRate(info.link_bytes_per_second);
+  SLUICE_ASSIGN_OR_RETURN(Calibration calibration, LoadCalibration(request));
+  spdlog::info("{}", calibration.provenance);
+  return calibration.cost;
+}
+
 absl::Status ServerRuntime::StartEngine() {
   const BackendInfo& info = backend_->info();
   SchedulerOptions options;
@@ -191,11 +205,17 @@ absl::Status ServerRuntime::StartEngine() {
   options.max_running = config_.max_num_seqs;
   options.geometry = info.geometry;
   options.device_blocks = info.device_blocks;
+  options.max_store_blocks = DefaultStoreBlocks(info.device_blocks);
   options.host_blocks = info.host_blocks;
+  options.policy = config_.policy;
+  options.policy_options.patience = Seconds(config_.patience_s);
+  options.tpot_target = Seconds(config_.tpot_target_ms / 1e3);
+  SLUICE_ASSIGN_OR_RETURN(options.cost, LoadCost());
   SLUICE_RETURN_IF_ERROR(options.Validate());
   scheduler_ = std::make_unique<Scheduler>(options);
   metrics_ = std::make_unique<Metrics>(info, config_.DisplayName());
-  loop_ = std::make_unique<EngineLoop>(*scheduler_, *backend_, *metrics_, clock_, EngineOptions());
+  loop_ =
+      std::make_unique<EngineLoop>(*scheduler_, *backend_, metrics_.get(), clock_, EngineOptions());
   engine_ = std::make_unique<Engine>(*loop_);
   return absl::OkStatus();
 }
@@ -247,7 +267,7 @@ v1::ServerInfo ServerRuntime::DescribeServer() const {
   info.set_host_kv_blocks(static_cast<uint64_t>(backend.host_blocks.value()));
   info.set_link_bytes_per_second(backend.link_bytes_per_second);
   info.set_link_emulated(backend.link_emulated);
-  info.set_policy("fcfs");
+  info.set_policy(config_.policy);
   info.set_max_num_batched_tokens(static_cast<uint32_t>(config_.max_num_batched_tokens.value()));
   info.set_max_num_seqs(static_cast<uint32_t>(config_.max_num_seqs));
   info.set_queue_limit(static_cast<uint32_t>(config_.max_queue));

@@ -45,6 +45,8 @@ class ServerRuntime {
   absl::Status LoadModel();
   absl::Status LoadTokenizer();
   absl::Status StartBackend();
+  // What steps and copies cost here, to begin with; says in the log where from.
+  absl::StatusOr<CostCoefficients> LoadCost() const;
   absl::Status StartEngine();
   absl::Status StartMetricsServer();
   absl::Status StartGrpc();

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/status_macros.h"
+#include "scheduler/policy/registry.h"
 #include "service/config/flag_values.h"
 
 namespace sluice {
@@ -82,6 +83,17 @@ void DefineSchedulingFlags(FlagSet& flags, ServeConfig* c) {
                 "most requests waiting; more are RESOURCE_EXHAUSTED");
   flags.Bool("preemption", &c->preemption,
              "let higher-priority requests take the blocks of running lower ones");
+  flags
+      .String("policy", &c->policy, "NAME",
+              "who goes first and how cached KV is used: slack, or a baseline such as fcfs")
+      .aliases = {"scheduling-policy"};
+  flags.Number("tpot-target-ms", &c->tpot_target_ms, 0.1, 3.6e6, "MS",
+               "prompt chunks leave room for this time between the tokens of running requests");
+  flags.Number("patience", &c->patience_s, 0, 86400, "SECONDS",
+               "slack: waiting longer than this, and than the work ahead took, goes first");
+  flags.String("calibration", &c->calibration, "FILE",
+               "what steps and copies cost here, from sluice calibrate (default: "
+               "~/.cache/sluice/hardware.json if it is there)");
 }
 
 void DefineProcessFlags(FlagSet& flags, ServeConfig* c) {
@@ -132,6 +144,9 @@ absl::Status ServeConfig::Validate() const {
   if (block_size.value() % 16 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("--block-size: ", block_size.value(), " is not a multiple of 16"));
+  }
+  if (const absl::Status known = MakePolicy(policy, {}).status(); !known.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--policy: ", known.message()));
   }
   const std::optional<int> metrics = MetricsPort();
   if (metrics.has_value() && *metrics != 0 && *metrics == port) {

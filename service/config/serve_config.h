@@ -39,6 +39,10 @@ struct ServeConfig {
   int64_t max_num_seqs = 256;
   int64_t max_queue = 1024;
   bool preemption = true;
+  std::string policy = "slack";
+  double tpot_target_ms = 100;
+  double patience_s = 10;
+  std::string calibration;  // empty: the default place, if there is a file
 
   // --- Process ---
   int threads = 0;  // 0 = one per CPU

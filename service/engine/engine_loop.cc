@@ -27,7 +27,7 @@ Event FinishEvent(RequestId id, FinishReason reason, absl::Status status) {
 
 }  // namespace
 
-EngineLoop::EngineLoop(Scheduler& scheduler, Backend& backend, Metrics& metrics, Clock clock,
+EngineLoop::EngineLoop(Scheduler& scheduler, Backend& backend, Metrics* metrics, Clock clock,
                        const EngineOptions& options)
     : scheduler_(scheduler),
       backend_(backend),
@@ -42,19 +42,19 @@ EngineLoop::EngineLoop(Scheduler& scheduler, Backend& backend, Metrics& metrics,
   Publish();
 }
 
-absl::Status EngineLoop::Submit(RequestSpec spec, std::shared_ptr<TokenStream> stream) {
+absl::Status EngineLoop::Submit(RequestSpec spec, std::shared_ptr<EventSink> sink) {
   std::lock_guard<std::mutex> lock(mu_);
   if (draining_) {
-    metrics_.OnRefused();
+    if (metrics_ != nullptr) metrics_->OnRefused();
     return absl::UnavailableError("the server is draining; try another one");
   }
   if (static_cast<int64_t>(inbox_.submissions.size()) >= options_.inbox_limit) {
-    metrics_.OnRefused();
+    if (metrics_ != nullptr) metrics_->OnRefused();
     return absl::ResourceExhaustedError(absl::StrCat(
         "inbox is full: ", inbox_.submissions.size(),
         " requests arrived since the last step (limit ", options_.inbox_limit, "); retry later"));
   }
-  inbox_.submissions.push_back({std::move(spec), std::move(stream)});
+  inbox_.submissions.push_back({std::move(spec), std::move(sink)});
   work_.notify_one();
   return absl::OkStatus();
 }
@@ -120,11 +120,11 @@ void EngineLoop::Admit(Inbox inbox) {
   for (Submission& s : inbox.submissions) {
     const RequestId id = s.spec.id;
     if (absl::Status queued = scheduler_.Submit(std::move(s.spec), now); !queued.ok()) {
-      metrics_.OnRefused();
-      s.stream->Push(FinishEvent(id, FinishReason::kError, std::move(queued)));
+      if (metrics_ != nullptr) metrics_->OnRefused();
+      s.sink->Push(FinishEvent(id, FinishReason::kError, std::move(queued)));
       continue;
     }
-    clients_[id.value()] = Client{std::move(s.stream), now};
+    clients_[id] = Client{std::move(s.sink), now};
   }
   for (const RequestId id : inbox.cancels) scheduler_.Cancel(id, now);
 }
@@ -135,24 +135,27 @@ void EngineLoop::ApplyFinishedCopies() {
     copies_done_ = false;
   }
   for (const CopyResult& result : backend_.TakeFinishedCopies()) {
-    const auto it = copies_.find(result.id.value());
+    const auto it = copies_.find(result.id);
     if (it == copies_.end()) continue;
-    metrics_.OnCopy(it->second.direction, result, result.started - it->second.queued);
+    if (metrics_ != nullptr) {
+      metrics_->OnCopy(it->second.direction, result, result.started - it->second.queued);
+    }
     copies_.erase(it);
     scheduler_.OnCopyDone(result, clock_());
   }
 }
 
 void EngineLoop::StartCopies(const StepPlan& plan) {
+  if (!plan.revoked.empty()) backend_.RevokeCopies(plan.revoked);
   if (plan.copies.empty()) return;
   const absl::Time now = clock_();
-  for (const Copy& copy : plan.copies) copies_[copy.id.value()] = {copy.direction, now};
+  for (const Copy& copy : plan.copies) copies_[copy.id] = {copy.direction, now};
   backend_.StartCopies(plan.copies);
 }
 
 void EngineLoop::RunStep(const StepPlan& plan) {
   const StepResult result = backend_.Run(plan);
-  metrics_.OnStep(plan, result);
+  if (metrics_ != nullptr) metrics_->OnStep(plan, result);
   // Loads that ended during the step first: what was computed from them can then be shared at once.
   ApplyFinishedCopies();
   scheduler_.CommitStep(result, clock_());
@@ -167,7 +170,7 @@ void EngineLoop::Deliver() {
 }
 
 void EngineLoop::DeliverOne(Event event) {
-  const auto it = clients_.find(event.request.value());
+  const auto it = clients_.find(event.request);
   if (it == clients_.end()) return;
   Client& client = it->second;
   if (event.token.has_value()) NoteToken(client);
@@ -175,7 +178,7 @@ void EngineLoop::DeliverOne(Event event) {
   if (last) {
     NoteFinish(*event.finish);
     if (client.overflowed) {
-      const int64_t limit = client.stream->capacity().value();
+      const int64_t limit = client.sink->capacity().value();
       event.finish->status = absl::CancelledError(absl::StrCat("client read too slowly: ", limit,
                                                                " tokens unread (limit ", limit,
                                                                "); read faster or ask for fewer"));
@@ -183,7 +186,7 @@ void EngineLoop::DeliverOne(Event event) {
   }
   const RequestId id = event.request;
   if (client.overflowed && !last) return;
-  if (!client.stream->Push(std::move(event))) {
+  if (!client.sink->Push(std::move(event))) {
     client.overflowed = true;
     scheduler_.Cancel(id, clock_());
   }
@@ -191,17 +194,18 @@ void EngineLoop::DeliverOne(Event event) {
 }
 
 void EngineLoop::NoteToken(Client& client) {
+  if (metrics_ == nullptr) return;
   const absl::Time now = clock_();
   if (client.last_token == absl::InfinitePast()) {
-    metrics_.OnFirstToken(now - client.arrival);
+    metrics_->OnFirstToken(now - client.arrival);
   } else {
-    metrics_.OnInterToken(now - client.last_token);
+    metrics_->OnInterToken(now - client.last_token);
   }
   client.last_token = now;
 }
 
 void EngineLoop::NoteFinish(const Event::Finish& finish) {
-  metrics_.OnFinish(finish);
+  if (metrics_ != nullptr) metrics_->OnFinish(finish);
   const absl::Time now = clock_();
   if (last_finish_ != absl::InfinitePast()) {
     const absl::Duration interval = std::min(now - last_finish_, kMaxRetryAfter);
@@ -211,12 +215,15 @@ void EngineLoop::NoteFinish(const Event::Finish& finish) {
 }
 
 void EngineLoop::Publish() {
+  const absl::Time now = clock_();
+  if (now - published_ < options_.publish_interval) return;
+  published_ = now;
   EngineLoad load;
   load.scheduler = scheduler_.stats();
   load.activity = backend_.activity();
   load.retry_after = std::clamp(finish_interval_ * static_cast<double>(load.scheduler.waiting + 1),
                                 kMinRetryAfter, kMaxRetryAfter);
-  metrics_.Observe(load.scheduler, load.activity);
+  if (metrics_ != nullptr) metrics_->Observe(load.scheduler, load.activity);
   std::lock_guard<std::mutex> lock(mu_);
   load_ = std::move(load);
 }
@@ -224,8 +231,8 @@ void EngineLoop::Publish() {
 void EngineLoop::Abandon() {
   Admit(TakeInbox());
   for (auto& [id, client] : clients_) {
-    client.stream->Push(FinishEvent(RequestId(id), FinishReason::kCancelled,
-                                    absl::UnavailableError("the server is shutting down")));
+    client.sink->Push(FinishEvent(id, FinishReason::kCancelled,
+                                  absl::UnavailableError("the server is shutting down")));
   }
   clients_.clear();
 }

@@ -11,14 +11,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "backend/backend.h"
 #include "scheduler/scheduler.h"
-#include "service/engine/token_stream.h"
+#include "service/engine/event_sink.h"
 #include "service/telemetry/metrics.h"
 
 namespace sluice {
@@ -26,9 +26,11 @@ namespace sluice {
 struct EngineOptions {
   // Submissions that may wait for the engine thread's next turn.
   int64_t inbox_limit = 4096;
+  // load() and the metrics' totals are renewed at most this often. 0: on every turn.
+  absl::Duration publish_interval = absl::ZeroDuration();
 };
 
-// What GetLoad answers; renewed once per turn.
+// What GetLoad answers; renewed once per turn, or per publish_interval.
 struct EngineLoad {
   SchedulerStats scheduler;
   ActivitySnapshot activity;
@@ -42,16 +44,16 @@ class EngineLoop {
   using Clock = std::function<absl::Time()>;
 
   // All must stay until the engine has stopped. Then the backend goes before this loop, which it
-  // wakes when copies end. `clock` is the only clock, and monotonic.
-  EngineLoop(Scheduler& scheduler, Backend& backend, Metrics& metrics, Clock clock,
+  // wakes when copies end. `clock` is the only clock, and monotonic. `metrics` may be null.
+  EngineLoop(Scheduler& scheduler, Backend& backend, Metrics* metrics, Clock clock,
              const EngineOptions& options);
 
   // ---- Any thread ----
 
-  // Hands a request to the engine; never blocks. After OK, `stream` gets exactly one Finish event,
+  // Hands a request to the engine; never blocks. After OK, `sink` gets exactly one Finish event,
   // whose status carries the scheduler's refusal, if any. Returns RESOURCE_EXHAUSTED if the inbox
   // is full, UNAVAILABLE if draining.
-  absl::Status Submit(RequestSpec spec, std::shared_ptr<TokenStream> stream);
+  absl::Status Submit(RequestSpec spec, std::shared_ptr<EventSink> sink);
 
   // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
   void Cancel(RequestId id);
@@ -81,7 +83,7 @@ class EngineLoop {
  private:
   struct Submission {
     RequestSpec spec;
-    std::shared_ptr<TokenStream> stream;
+    std::shared_ptr<EventSink> sink;
   };
   struct Inbox {
     std::vector<Submission> submissions;
@@ -90,7 +92,7 @@ class EngineLoop {
   };
 
   struct Client {
-    std::shared_ptr<TokenStream> stream;
+    std::shared_ptr<EventSink> sink;
     absl::Time arrival;
     absl::Time last_token = absl::InfinitePast();
     bool overflowed = false;
@@ -113,13 +115,14 @@ class EngineLoop {
 
   Scheduler& scheduler_;
   Backend& backend_;
-  Metrics& metrics_;
+  Metrics* const metrics_;  // null: nobody wants any
   const Clock clock_;
   const EngineOptions options_;
 
   // Engine thread only.
-  std::unordered_map<int64_t, Client> clients_;       // by request id
-  std::unordered_map<int64_t, CopyUnderWay> copies_;  // by copy id
+  absl::flat_hash_map<RequestId, Client> clients_;
+  absl::flat_hash_map<CopyId, CopyUnderWay> copies_;
+  absl::Time published_ = absl::InfinitePast();
   absl::Time last_finish_ = absl::InfinitePast();
   absl::Duration finish_interval_;  // between two requests' ends: bounded exponential average
 

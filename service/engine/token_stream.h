@@ -12,10 +12,11 @@
 
 #include "scheduler/base/units.h"
 #include "scheduler/scheduler.h"
+#include "service/engine/event_sink.h"
 
 namespace sluice {
 
-class TokenStream {
+class TokenStream final : public EventSink {
  public:
   // `on_ready` runs on the engine thread when the stream turns from empty to not empty: hand the
   // work to another thread and return.
@@ -24,12 +25,12 @@ class TokenStream {
 
   // Writer. False if the reader is `capacity` tokens behind and `event` is not the last.
   // REQUIRES: no event with `finish` was pushed before.
-  bool Push(Event event);
+  bool Push(Event event) override;
 
   // Reader. Everything since the last call, in order; empty if there is nothing. Never blocks.
   std::vector<Event> TakeAll();
 
-  Tokens capacity() const { return capacity_; }
+  Tokens capacity() const override { return capacity_; }
 
  private:
   const Tokens capacity_;

@@ -20,18 +20,6 @@ double SecondsBetween(absl::Time from, absl::Time to) {
   return std::max(0.0, absl::ToDoubleSeconds(to - from));
 }
 
-const char* PlanName(RequestPlan plan) {
-  switch (plan) {
-    case RequestPlan::kResident:
-      return "resident";
-    case RequestPlan::kLoad:
-      return "load";
-    case RequestPlan::kRecompute:
-      return "recompute";
-  }
-  return "unknown";
-}
-
 std::string PlanReason(const RequestStats& stats) {
   const int64_t prompt = stats.prompt.value();
   const int64_t resident = Cached(stats, Tier::kDevice).value();
@@ -50,6 +38,15 @@ std::string PlanReason(const RequestStats& stats) {
           "waited for) instead of computed again.",
           loaded, prompt, static_cast<double>(stats.loaded.value()) / (1 << 20),
           absl::ToDoubleMilliseconds(stats.load_exposed));
+    case RequestPlan::kSplit:
+      return absl::StrFormat(
+          "%d cached prompt tokens were computed again while %d others were loaded (%.1f MiB), so "
+          "that link and compute ended together.",
+          stats.cached_recomputed.value(), loaded,
+          static_cast<double>(stats.loaded.value()) / (1 << 20));
+    case RequestPlan::kInPlace:
+      return absl::StrCat(stats.attended_in_place.value(), " of ", prompt,
+                          " prompt tokens were attended to in host memory instead of moved.");
     case RequestPlan::kRecompute:
       return absl::StrCat("Cached blocks off the device were computed again, not loaded: ",
                           stats.computed.value(), " of ", prompt, " prompt tokens were computed.");
@@ -69,6 +66,7 @@ v1::Usage MakeUsage(const RequestStats& stats, int64_t output_tokens) {
   usage.set_cached_remote_tokens(Count(Cached(stats, Tier::kRemote)));
   usage.set_computed_tokens(Count(stats.computed));
   usage.set_recomputed_tokens(Count(stats.recomputed));
+  usage.set_attended_in_place_tokens(Count(stats.attended_in_place));
   usage.set_loaded_bytes(static_cast<uint64_t>(stats.loaded.value()));
   return usage;
 }
@@ -85,7 +83,7 @@ v1::Timing MakeTiming(const RequestStats& stats, bool link_emulated) {
   timing.set_load_queued_s(absl::ToDoubleSeconds(stats.load_queued));
   timing.set_preemptions(static_cast<uint32_t>(stats.preemptions));
   timing.set_kappa_ratio(stats.kappa());
-  timing.set_plan(PlanName(stats.plan));
+  timing.set_plan(RequestPlanName(stats.plan));
   timing.set_plan_reason(PlanReason(stats));
   timing.set_link_emulated(link_emulated);
   return timing;

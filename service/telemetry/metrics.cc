@@ -24,15 +24,25 @@ const Buckets kRpcSeconds = {0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 1
 
 constexpr std::array<const char*, kFinishReasonCount> kOutcomes = {"stop", "length", "abort",
                                                                    "deadline", "error"};
-constexpr std::array<const char*, kDecisionCount> kDecisions = {
-    "admit_resident", "admit_load",   "wait_blocks",       "wait_load",
-    "join_load",      "preempt_swap", "preempt_recompute", "store",
-    "store_skipped",  "refuse_queue", "refuse_never_fits"};
+// The labels of all decisions, in their order.
+std::array<const char*, kDecisionCount> DecisionLabels() {
+  std::array<const char*, kDecisionCount> labels{};
+  for (size_t i = 0; i < labels.size(); ++i) labels[i] = DecisionName(static_cast<Decision>(i));
+  return labels;
+}
 
 Labels LinkLabels(size_t direction) {
-  return direction == static_cast<size_t>(LinkDirection::kHostToDevice)
-             ? Labels{{"src", "host"}, {"dst", "device"}}
-             : Labels{{"src", "device"}, {"dst", "host"}};
+  switch (static_cast<LinkDirection>(direction)) {
+    case LinkDirection::kHostToDevice:
+      return {{"src", "host"}, {"dst", "device"}};
+    case LinkDirection::kDeviceToHost:
+      return {{"src", "device"}, {"dst", "host"}};
+    case LinkDirection::kDiskToHost:
+      return {{"src", "disk"}, {"dst", "host"}};
+    case LinkDirection::kHostToDisk:
+      return {{"src", "host"}, {"dst", "disk"}};
+  }
+  return {};
 }
 
 Labels With(Labels labels, const char* key, const char* value) {
@@ -40,7 +50,7 @@ Labels With(Labels labels, const char* key, const char* value) {
   return labels;
 }
 
-double Seconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
+double InSeconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
 double Count(Blocks b) { return static_cast<double>(b.value()); }
 double Count(Tokens t) { return static_cast<double>(t.value()); }
 
@@ -94,7 +104,7 @@ std::vector<TierSeries> MakeTiers(SeriesMaker& make) {
                              "Bytes that live requests or copies use, not evictable.");
   auto& ratio = make.Gauges("sluice_kv_tier_usage_ratio", "Pinned share of the capacity.");
   std::vector<TierSeries> tiers;
-  for (const char* tier : {"device", "host"}) {
+  for (const char* tier : {"device", "host", "disk"}) {
     const Labels at = {{"tier", tier}};
     tiers.push_back({capacity.Add(at), used.Add(at), pinned.Add(at), ratio.Add(at)});
   }
@@ -195,9 +205,18 @@ class Metrics::Impl {
   std::vector<MirroredCounter> preemptions = MakeMirrored(
       make, "sluice_preemptions_total", "Requests whose device blocks were taken away.", "mode",
       std::array{"swap", "recompute"});
-  std::vector<MirroredCounter> decisions = MakeMirrored(make, "sluice_scheduler_decisions_total",
-                                                        "Decisions by kind.", "action", kDecisions);
+  std::vector<MirroredCounter> decisions = MakeMirrored(
+      make, "sluice_scheduler_decisions_total", "Decisions by kind.", "action", DecisionLabels());
   std::vector<TierSeries> tiers = MakeTiers(make);
+  prometheus::Gauge& step_error =
+      make.Gauge("sluice_cost_step_error_ratio_median",
+                 "Recent median of |predicted - measured| / measured, of step times.");
+  prometheus::Gauge& copy_error =
+      make.Gauge("sluice_cost_copy_error_ratio_median", "The same of copy times.");
+  prometheus::Gauge& kappa_critical =
+      make.Gauge("sluice_kappa_critical_ratio",
+                 "Cached tokens loaded per token computed at which link and compute take equally "
+                 "long, with costs as measured.");
   std::vector<LinkSeries> links;
 
   // --- gRPC ---
@@ -250,6 +269,10 @@ void Metrics::Observe(const SchedulerStats& stats, const ActivitySnapshot& activ
   m.loading.Set(static_cast<double>(stats.loading));
   SetTier(m.tiers[0], stats.device, m.block_bytes);
   SetTier(m.tiers[1], stats.host, m.block_bytes);
+  SetTier(m.tiers[2], stats.disk, m.block_bytes);
+  m.step_error.Set(stats.step_error);
+  m.copy_error.Set(stats.copy_error);
+  m.kappa_critical.Set(stats.kappa_critical);
   for (size_t i = 0; i < m.decisions.size(); ++i) {
     m.decisions[i].Follow(static_cast<double>(stats.decisions[i]));
   }
@@ -266,21 +289,21 @@ void Metrics::Observe(const SchedulerStats& stats, const ActivitySnapshot& activ
   m.evictions[0].Follow(Count(stats.device_evictions));
   m.evictions[1].Follow(Count(stats.host_evictions));
 
-  m.states[0].Follow(Seconds(activity.compute_only));
-  m.states[1].Follow(Seconds(activity.transfer_only));
-  m.states[2].Follow(Seconds(activity.both));
-  m.states[3].Follow(Seconds(activity.idle));
-  m.compute_busy.Follow(Seconds(activity.compute_only + activity.both));
-  m.overlap.Follow(Seconds(activity.both));
-  m.stall.Follow(Seconds(activity.load_stall));
-  m.idle_phase.Follow(Seconds(activity.wall()) - m.phase_total);
+  m.states[0].Follow(InSeconds(activity.compute_only));
+  m.states[1].Follow(InSeconds(activity.transfer_only));
+  m.states[2].Follow(InSeconds(activity.both));
+  m.states[3].Follow(InSeconds(activity.idle));
+  m.compute_busy.Follow(InSeconds(activity.compute_only + activity.both));
+  m.overlap.Follow(InSeconds(activity.both));
+  m.stall.Follow(InSeconds(activity.load_stall));
+  m.idle_phase.Follow(InSeconds(activity.wall()) - m.phase_total);
   for (size_t d = 0; d < m.links.size(); ++d) {
     const ActivitySnapshot::Direction& link = activity.links[d];
     const double bytes = static_cast<double>(link.moved.value());
     m.links[d].bytes.Follow(bytes);
-    m.links[d].busy.Follow(Seconds(link.busy));
+    m.links[d].busy.Follow(InSeconds(link.busy));
     m.links[d].in_flight.Set(static_cast<double>(link.in_flight.value()));
-    m.links[d].measured.Set(link.busy > absl::ZeroDuration() ? bytes / Seconds(link.busy) : 0);
+    m.links[d].measured.Set(link.busy > absl::ZeroDuration() ? bytes / InSeconds(link.busy) : 0);
   }
 }
 
@@ -291,8 +314,8 @@ void Metrics::OnStep(const StepPlan& plan, const StepResult& result) {
     (work.first < work.prompt ? prefill : decode) = true;
     m.step_tokens.Increment(Count(work.count));
   }
-  const double stall = Seconds(result.load_stall);
-  const double took = Seconds(result.finished - result.started);
+  const double stall = InSeconds(result.load_stall);
+  const double took = InSeconds(result.finished - result.started);
   m.steps.Increment();
   m.phase[prefill && decode ? 2 : prefill ? 0 : 1]->Increment(std::max(0.0, took - stall));
   m.phase[3]->Increment(stall);
@@ -306,33 +329,33 @@ void Metrics::OnCopy(LinkDirection direction, const CopyResult& result, absl::Du
     return;
   }
   link.ok.Increment();
-  link.seconds.Observe(Seconds(result.finished - result.started));
+  link.seconds.Observe(InSeconds(result.finished - result.started));
   link.size.Observe(static_cast<double>(result.bytes.value()));
-  link.queued.Observe(Seconds(queued));
+  link.queued.Observe(InSeconds(queued));
 }
 
 void Metrics::OnFirstToken(absl::Duration since_arrival) {
-  impl_->ttft.Observe(Seconds(since_arrival));
+  impl_->ttft.Observe(InSeconds(since_arrival));
 }
 
-void Metrics::OnInterToken(absl::Duration gap) { impl_->itl.Observe(Seconds(gap)); }
+void Metrics::OnInterToken(absl::Duration gap) { impl_->itl.Observe(InSeconds(gap)); }
 
 void Metrics::OnFinish(const Event::Finish& finish) {
   Impl& m = *impl_;
   const RequestStats& stats = finish.stats;
   m.outcomes[static_cast<size_t>(finish.reason)]->Increment();
-  m.e2e.Observe(Seconds(stats.finished - stats.arrival));
+  m.e2e.Observe(InSeconds(stats.finished - stats.arrival));
   if (stats.admitted == absl::InfiniteFuture()) return;
-  m.queue.Observe(Seconds(stats.admitted - stats.arrival));
+  m.queue.Observe(InSeconds(stats.admitted - stats.arrival));
   m.kappa.Observe(stats.kappa());
   if (stats.output > Tokens(1)) {
-    m.tpot.Observe(Seconds(stats.finished - stats.first_token) / (Count(stats.output) - 1));
+    m.tpot.Observe(InSeconds(stats.finished - stats.first_token) / (Count(stats.output) - 1));
   }
-  m.parts[0]->Increment(Seconds(stats.admitted - stats.arrival));
-  m.parts[1]->Increment(Seconds(stats.compute));
-  m.parts[2]->Increment(Seconds(stats.load_exposed));
+  m.parts[0]->Increment(InSeconds(stats.admitted - stats.arrival));
+  m.parts[1]->Increment(InSeconds(stats.compute));
+  m.parts[2]->Increment(InSeconds(stats.load_exposed));
   m.parts[3]->Increment(
-      Seconds(std::max(absl::ZeroDuration(), stats.load_busy - stats.load_exposed)));
+      InSeconds(std::max(absl::ZeroDuration(), stats.load_busy - stats.load_exposed)));
 }
 
 void Metrics::OnRefused() { impl_->rejected.Increment(); }
@@ -342,7 +365,7 @@ void Metrics::OnRpc(const char* service, const char* method, absl::StatusCode co
   const Labels at = {{"service", service}, {"method", method}};
   impl_->handled.Add({{"service", service}, {"method", method}, {"code", CodeName(code)}})
       .Increment();
-  impl_->handling.Add(at, kRpcSeconds).Observe(Seconds(took));
+  impl_->handling.Add(at, kRpcSeconds).Observe(InSeconds(took));
 }
 
 }  // namespace sluice

@@ -50,6 +50,17 @@ TEST(ActivityMeterTest, AFailedCopyMovesNothing) {
   EXPECT_EQ(s.links[1].moved, Bytes(0));
 }
 
+TEST(ActivityMeterTest, ACopyTakenBackBeforeItBeganIsNoLongerInFlight) {
+  ActivityMeter meter(kStart);
+  meter.QueueTransfer(LinkDirection::kDiskToHost, Bytes(64));
+  meter.QueueTransfer(LinkDirection::kDiskToHost, Bytes(5));
+  meter.DropTransfer(LinkDirection::kDiskToHost, Bytes(64));
+  const ActivitySnapshot s = meter.Snapshot(At(1));
+  EXPECT_EQ(s.links[2].in_flight, Bytes(5));
+  EXPECT_EQ(s.links[2].operations, 0);
+  EXPECT_EQ(s.idle, absl::Seconds(1));
+}
+
 TEST(ActivityMeterTest, StallsAreCountedBesideTheStates) {
   ActivityMeter meter(kStart);
   meter.BeginStall(At(1));
@@ -70,7 +81,7 @@ TEST(ActivityMeterTest, StatesAlwaysSumToWallTime) {
     for (int i = 0; i < 200; ++i) {
       now += absl::Milliseconds(static_cast<int64_t>(rng() % 100) - 20);
       latest = std::max(latest, now);
-      const int d = static_cast<int>(rng() % 2);
+      const int d = static_cast<int>(rng() % kLinkDirectionCount);
       const auto direction = static_cast<LinkDirection>(d);
       switch (rng() % 4) {
         case 0:

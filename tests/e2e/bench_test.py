@@ -45,6 +45,30 @@ class BenchTest(harness.TestCase):
         results = self.bench(server, rate=40, num_requests=40, prompt_tokens=32, output_tokens=8)
         self.check(server, 40, results)
 
+    def test_a_synthetic_workload_finds_its_prompts_cached(self):
+        server = self.start_server()
+        results = self.bench(server, workload="sharegpt", rate=40, num_requests=40, scale=100,
+                             max_input=200, tenants=2)
+        self.check(server, 40, results)
+        self.assertGreater(results["cached_device_tokens"], 0)
+
+    def test_a_trace_is_replayed_with_its_lengths_and_shared_prefixes(self):
+        trace = os.path.join(self.temp_dir(), "trace.jsonl")
+        with open(trace, "w", encoding="utf-8") as file:
+            for i in range(20):
+                # Two conversations that share nothing with each other; each grows by a block.
+                ids = [i % 2 * 1000 + j for j in range(2 + i // 4)]
+                file.write(json.dumps({"arrival_ms": 100 * i, "input_tokens": 32 * len(ids),
+                                       "output_tokens": 1 + i % 3, "block_tokens": 32,
+                                       "block_hashes": ids}) + "\n")
+        server = self.start_server()
+        results = self.bench(server, replay=trace, rate_scale=2)
+        self.check(server, 20, results)
+        self.assertEqual(results["prompt_tokens"], 32 * sum(2 + i // 4 for i in range(20)))
+        self.assertEqual(results["output_tokens"], sum(1 + i % 3 for i in range(20)))
+        self.assertGreater(results["cached_device_tokens"], results["prompt_tokens"] // 3)
+        self.assertGreaterEqual(results["duration_s"], 0.95)
+
 
 if __name__ == "__main__":
     harness.main()

@@ -25,7 +25,8 @@ SchedulerWorld::SchedulerWorld(const WorldOptions& options, uint64_t seed)
       scheduler_(options.scheduler, options.block_hash),
       now_(absl::UnixEpoch()),
       device_(options.scheduler.device_blocks.size(), Slots(width_, kGarbage)),
-      host_(options.scheduler.host_blocks.size(), Slots(width_, kGarbage)) {}
+      host_(options.scheduler.host_blocks.size(), Slots(width_, kGarbage)),
+      disk_(options.scheduler.disk_blocks.size(), Slots(width_, kGarbage)) {}
 
 void SchedulerWorld::Fail(const std::string& what) {
   if (failure_.empty()) failure_ = what;
@@ -57,11 +58,14 @@ void SchedulerWorld::Act() {
 // ---- Requests --------------------------------------------------------------------------------
 
 std::vector<TokenId> SchedulerWorld::RandomPrompt() {
-  const int64_t length = Pick(1, options_.max_prompt);
+  int64_t length = Pick(1, options_.max_prompt);
   std::vector<TokenId> prompt;
-  if (!requests_.empty() && Chance(0.3)) {  // the next turn of a conversation
+  if (!requests_.empty() && Chance(0.5)) {  // the next turn of a conversation, or the same again
     prompt = std::next(requests_.begin(), Pick(0, static_cast<int64_t>(requests_.size()) - 1))
                  ->second.tokens;
+    if (Chance(0.5)) {
+      length = std::min(int64_t{options_.max_prompt}, static_cast<int64_t>(prompt.size()) + 1);
+    }
     prompt.resize(std::min(prompt.size(), static_cast<size_t>(length)));
   }
   const int64_t shared = Chance(0.5) ? length : Pick(0, length);
@@ -141,6 +145,7 @@ void SchedulerWorld::CancelSome() {
 void SchedulerWorld::Plan() {
   StepPlan plan = scheduler_.PlanStep(now_);
   Note(static_cast<uint64_t>(plan.id.value()));
+  RevokeCopies(plan);
   for (const Copy& copy : plan.copies) StartCopy(copy);
   CheckNotIdle(plan);
   doomed_.clear();
@@ -220,49 +225,72 @@ const SchedulerWorld::CopyUnderWay* SchedulerWorld::FindCopy(CopyId id) const {
   return nullptr;
 }
 
+std::vector<SchedulerWorld::Slots>* SchedulerWorld::SourcePool(LinkDirection direction) {
+  if (direction == LinkDirection::kDeviceToHost) return &device_;
+  return direction == LinkDirection::kDiskToHost ? &disk_ : &host_;
+}
+
+std::vector<SchedulerWorld::Slots>* SchedulerWorld::TargetPool(LinkDirection direction) {
+  if (direction == LinkDirection::kHostToDevice) return &device_;
+  return direction == LinkDirection::kHostToDisk ? &disk_ : &host_;
+}
+
+// Only copies of earlier plans; they need not be under way any more.
+void SchedulerWorld::RevokeCopies(const StepPlan& plan) {
+  for (const CopyId id : plan.revoked) {
+    Note(static_cast<uint64_t>(id.value()));
+    for (const Copy& copy : plan.copies) {
+      if (copy.id == id) Fail("a copy is revoked in the plan that starts it");
+    }
+    for (CopyUnderWay& c : copies_) {
+      if (c.copy.id == id) c.revoked = true;
+    }
+  }
+}
+
 void SchedulerWorld::StartCopy(const Copy& copy) {
   if (copy.blocks.empty()) return Fail("an empty copy");
   if (!copy.id.valid() || FindCopy(copy.id) != nullptr) return Fail("a copy id is not new");
-  const bool load = copy.direction == LinkDirection::kHostToDevice;
   CopyUnderWay started;
   started.copy = copy;
   started.fails = Chance(options_.copy_failures);
   started.started = now_;
-  std::set<BlockId> device_blocks;
+  std::set<BlockId> targets;
   for (const Copy::Pair& pair : copy.blocks) {
-    device_blocks.insert(load ? pair.target : pair.source);
-    started.sources.push_back((load ? host_ : device_)[pair.source.index()]);
+    targets.insert(pair.target);
+    started.sources.push_back((*SourcePool(copy.direction))[pair.source.index()]);
     const Slots& source = started.sources.back();
     if (std::find(source.begin(), source.end(), kGarbage) != source.end()) {
       Fail(absl::StrCat("copy ", copy.id.value(), " moves garbage from block ",
                         pair.source.value()));
     }
-    Slots& target = (load ? device_ : host_)[pair.target.index()];
+    Slots& target = (*TargetPool(copy.direction))[pair.target.index()];
     std::fill(target.begin(), target.end(), kGarbage);
     Note(static_cast<uint64_t>(pair.source.value() * 4096 + pair.target.value()));
   }
-  if (device_blocks.size() != copy.blocks.size()) Fail("a block is twice in a copy");
+  if (targets.size() != copy.blocks.size()) Fail("a block is twice in a copy");
   copies_.push_back(std::move(started));
 }
 
 void SchedulerWorld::FinishCopy(size_t which) {
   const CopyUnderWay c = std::move(copies_[which]);
   copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(which));
-  const bool load = c.copy.direction == LinkDirection::kHostToDevice;
+  const bool cancelled = c.revoked && !c.fails && Chance(0.6);
   for (size_t i = 0; i < c.copy.blocks.size(); ++i) {
     const Copy::Pair& pair = c.copy.blocks[i];
-    if ((load ? host_ : device_)[pair.source.index()] != c.sources[i]) {
+    if ((*SourcePool(c.copy.direction))[pair.source.index()] != c.sources[i]) {
       Fail(absl::StrCat("the source of copy ", c.copy.id.value(), " was written under way"));
     }
-    Slots& target = (load ? device_ : host_)[pair.target.index()];
+    Slots& target = (*TargetPool(c.copy.direction))[pair.target.index()];
     if (target != Slots(width_, kGarbage)) {
       Fail(absl::StrCat("the target of copy ", c.copy.id.value(), " was written under way"));
     }
-    if (!c.fails) target = c.sources[i];
+    if (!c.fails && !cancelled) target = c.sources[i];
   }
   CopyResult result;
   result.id = c.copy.id;
   if (c.fails) result.status = absl::DataLossError("injected");
+  if (cancelled) result.status = absl::CancelledError("revoked");
   result.bytes =
       options_.scheduler.geometry.BytesFor(Blocks(static_cast<int64_t>(c.copy.blocks.size())));
   result.started = c.started;

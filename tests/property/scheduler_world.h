@@ -1,11 +1,13 @@
 // SchedulerWorld drives a Scheduler with a random schedule and checks what it decides against an
 // oracle that models the CONTENT of memory.
 //
-// Every token slot of every device and host block holds a value: a hash of the salt and all tokens
-// up to that position (what right KV would stand for), or kGarbage. Steps write it, copies move it,
-// late and out of order, some fail. A step may only attend to slots that hold its own prefix. That
-// catches wrong sharing, reuse before a store has been confirmed, loads over blocks being read, and
-// use of failed loads, without knowing how the scheduler works.
+// Every token slot of every block on device, host and disk holds a value: a hash of the salt and
+// all tokens up to that position (what right KV would stand for), or kGarbage. Steps write it,
+// copies move it, late and out of order; some fail, some are revoked, in time or too late. A step
+// may only attend to slots that hold its own prefix: on the device, arriving by a load it lists, or
+// in place on the host. That catches wrong sharing, reuse before a store has been confirmed, loads
+// over blocks being read, use of failed or revoked loads, and gaps of a split plan that are read
+// before they are computed, without knowing how the scheduler works.
 //
 // After every call: Scheduler::CheckInvariants(), tier counts, token order, exactly one end per
 // request, no idle step while something could run.
@@ -74,6 +76,7 @@ class SchedulerWorld {
     Copy copy;
     std::vector<Slots> sources;  // content when it started
     bool fails = false;
+    bool revoked = false;
     absl::Time started;
   };
 
@@ -86,8 +89,12 @@ class SchedulerWorld {
   void Drain();
 
   void StartCopy(const Copy& copy);
+  void RevokeCopies(const StepPlan& plan);
   void CheckWork(const SequenceWork& work);
+  void CheckPlaces(const SequenceWork& work);
   void CheckReads(const Request& request, const SequenceWork& work);
+  // What slot `slot` of a device block holds, or will once the loads `work` lists have arrived.
+  uint64_t ContentFor(const SequenceWork& work, BlockId block, size_t slot);
   void CheckWrites(const SequenceWork& work);
   void CheckNotIdle(const StepPlan& plan);
   SequenceResult ResultOf(const SequenceWork& work, bool doomed, bool step_ok);
@@ -101,6 +108,8 @@ class SchedulerWorld {
   TokenId Draw(const Request& request, int64_t index) const;
   void Append(Request* request, TokenId token) const;
   const CopyUnderWay* FindCopy(CopyId id) const;
+  std::vector<Slots>* SourcePool(LinkDirection direction);
+  std::vector<Slots>* TargetPool(LinkDirection direction);
   bool Chance(double p) { return std::uniform_real_distribution<double>(0, 1)(rng_) < p; }
   int64_t Pick(int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(rng_);
@@ -115,6 +124,7 @@ class SchedulerWorld {
   absl::Time now_;
   std::vector<Slots> device_;
   std::vector<Slots> host_;
+  std::vector<Slots> disk_;
   std::vector<CopyUnderWay> copies_;
   std::map<RequestId, Request> requests_;
   int64_t next_request_ = 0;

@@ -21,7 +21,10 @@ void SchedulerWorld::CheckNotIdle(const StepPlan& plan) {
   if (stats.waiting + stats.running > 0 && copies_.empty()) {
     Fail("an idle step although nothing holds the waiting back");
   }
-  if (stats.running == 0 && stats.waiting > 0 && stats.device.in_transit == Blocks(0)) {
+  const bool staging = std::any_of(copies_.begin(), copies_.end(), [](const CopyUnderWay& c) {
+    return c.copy.direction == LinkDirection::kDiskToHost;
+  });
+  if (stats.running == 0 && stats.waiting > 0 && stats.device.in_transit == Blocks(0) && !staging) {
     Fail("nothing runs and nothing moves, but the head waits");
   }
 }
@@ -46,28 +49,58 @@ void SchedulerWorld::CheckWork(const SequenceWork& work) {
   if (work.output_index != outputs || work.prompt.size() != request.prompt) {
     return Fail("wrong output index or prompt length");
   }
-  std::set<BlockId> distinct(work.blocks.begin(), work.blocks.end());
-  if (distinct.size() != work.blocks.size()) return Fail("a block is twice in a sequence");
+  CheckPlaces(work);
+  if (!failure_.empty()) return;
   CheckReads(request, work);
   Note(static_cast<uint64_t>(work.request.value()));
   Note(static_cast<uint64_t>(work.first.value() * 1000 + work.count.value()));
   for (const BlockId block : work.blocks) Note(static_cast<uint64_t>(block.value()));
 }
 
+// Every block is on the device or, if it lies before the work, on the host; and only once.
+void SchedulerWorld::CheckPlaces(const SequenceWork& work) {
+  std::set<BlockId> on_device;
+  std::set<BlockId> on_host;
+  if (work.host_blocks.size() > work.blocks.size()) return Fail("too many host blocks");
+  for (size_t i = 0; i < work.blocks.size(); ++i) {
+    const bool in_place = i < work.host_blocks.size() && work.host_blocks[i].valid();
+    if (work.blocks[i].valid() == in_place) return Fail("a block is on both tiers or on none");
+    const bool added = in_place ? on_host.insert(work.host_blocks[i]).second
+                                : on_device.insert(work.blocks[i]).second;
+    if (!added) return Fail("a block is twice in a sequence");
+    if (in_place && (i + 1) * width_ > work.first.size()) {
+      return Fail("a block that is not complete yet is attended to in place");
+    }
+  }
+  if (!on_host.empty() && !options_.scheduler.attend_in_place) {
+    Fail("the backend cannot attend in place");
+  }
+  for (const CopyId load : work.loads) {
+    const CopyUnderWay* copy = FindCopy(load);
+    if (copy != nullptr && copy->revoked) Fail("a step joins a revoked load");
+  }
+}
+
+uint64_t SchedulerWorld::ContentFor(const SequenceWork& work, BlockId block, size_t slot) {
+  for (const CopyUnderWay& c : copies_) {
+    if (c.copy.direction != LinkDirection::kHostToDevice) continue;
+    for (size_t i = 0; i < c.copy.blocks.size(); ++i) {
+      if (c.copy.blocks[i].target != block) continue;
+      if (std::find(work.loads.begin(), work.loads.end(), c.copy.id) == work.loads.end()) {
+        Fail("a step reads a block being loaded without listing the load");
+      }
+      return c.sources[i][slot];
+    }
+  }
+  return device_[block.index()][slot];
+}
+
 void SchedulerWorld::CheckReads(const Request& request, const SequenceWork& work) {
   for (size_t p = 0; p < work.first.size(); ++p) {
     const BlockId block = work.blocks[p / width_];
-    uint64_t content = device_[block.index()][p % width_];
-    for (const CopyUnderWay& c : copies_) {
-      if (c.copy.direction != LinkDirection::kHostToDevice) continue;
-      for (size_t i = 0; i < c.copy.blocks.size(); ++i) {
-        if (c.copy.blocks[i].target != block) continue;
-        if (std::find(work.loads.begin(), work.loads.end(), c.copy.id) == work.loads.end()) {
-          return Fail("a step reads a block being loaded without listing the load");
-        }
-        content = c.sources[i][p % width_];
-      }
-    }
+    const uint64_t content = block.valid()
+                                 ? ContentFor(work, block, p % width_)
+                                 : host_[work.host_blocks[p / width_].index()][p % width_];
     if (content != request.content[p]) {
       return Fail(absl::StrCat("request ", work.request.value(), " reads foreign KV at token ", p,
                                ", device block ", block.value()));
@@ -81,9 +114,10 @@ void SchedulerWorld::CheckWrites(const SequenceWork& work) {
   for (size_t i = first_block; i < end_block; ++i) {
     const BlockId block = work.blocks[i];
     for (const CopyUnderWay& c : copies_) {
-      const bool load = c.copy.direction == LinkDirection::kHostToDevice;
       for (const Copy::Pair& pair : c.copy.blocks) {
-        if ((load ? pair.target : pair.source) == block) {
+        const bool target = c.copy.direction == LinkDirection::kHostToDevice;
+        const bool source = c.copy.direction == LinkDirection::kDeviceToHost;
+        if ((target && pair.target == block) || (source && pair.source == block)) {
           return Fail(absl::StrCat("a step writes device block ", block.value(), " during copy ",
                                    c.copy.id.value()));
         }
@@ -101,7 +135,7 @@ void SchedulerWorld::AfterCall() {
     Fail(std::string(status.message()));
   }
   const SchedulerStats stats = scheduler_.stats();
-  for (const TierStats& tier : {stats.device, stats.host}) {
+  for (const TierStats& tier : {stats.device, stats.host, stats.disk}) {
     if (tier.free + tier.referenced + tier.cached + tier.in_transit != tier.capacity) {
       Fail("tier counts do not sum to the capacity");
     }
@@ -167,7 +201,7 @@ void SchedulerWorld::CheckFinish(const Event& event, const Request& request) {
 
 void SchedulerWorld::CheckDrained() {
   const SchedulerStats stats = scheduler_.stats();
-  for (const TierStats& tier : {stats.device, stats.host}) {
+  for (const TierStats& tier : {stats.device, stats.host, stats.disk}) {
     if (tier.referenced != Blocks(0) || tier.in_transit != Blocks(0)) {
       Fail("blocks are still in use after the last request");
     }

@@ -24,6 +24,7 @@ inline std::vector<TokenId> Document(int document, int count) {
 // Blocks of 4 tokens and 64 bytes.
 inline SchedulerOptions SmallOptions(int64_t device_blocks, int64_t host_blocks = 0) {
   SchedulerOptions options;
+  options.policy = "fcfs";
   options.max_model_len = Tokens(1000);
   options.geometry = {Tokens(4), Bytes(64)};
   options.device_blocks = Blocks(device_blocks);

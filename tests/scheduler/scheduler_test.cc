@@ -197,9 +197,8 @@ TEST(SchedulerTest, FailedSequenceWithoutLoadsEndsAlone) {
 }
 
 TEST(SchedulerTest, FourFitAndTheFifthWaitsWithoutThrashing) {
-  // Each needs 25 of 100 blocks in the end, though its first chunk needs few.
+  // Each needs 25 of 100 blocks in the end, though its prompt needs only 15.
   SchedulerOptions options = SmallOptions(100);
-  options.step_token_limit = Tokens(16);
   SchedulerDriver d(options);
   for (int id = 1; id <= 5; ++id) d.Submit(id, Document(id, 60), 40);
   d.Plan();

@@ -16,7 +16,7 @@ from source_tree import CPP, includes
 
 # Headers that hold values, not behaviour: what crosses layers.
 VALUES = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h", "scheduler/options.h",
-          "scheduler/stats.h")
+          "scheduler/policy_options.h", "scheduler/stats.h", "scheduler/cost/")
 # What a backend may know: the steps it runs.
 STEP = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h")
 
@@ -45,16 +45,22 @@ class Rule:
 
 RULES = (
     Rule("scheduler/base", ("scheduler/base/",), PURE_ABSL, PURE_STD),
+    Rule("scheduler/cost", VALUES, PURE_ABSL, PURE_STD),
+    Rule("scheduler/link", VALUES + ("scheduler/link/",), PURE_ABSL, PURE_STD),
     Rule("scheduler/kv", VALUES + ("scheduler/kv/",), PURE_ABSL, PURE_STD),
     Rule("scheduler/policy", VALUES + ("scheduler/kv/", "scheduler/policy/"), PURE_ABSL, PURE_STD),
     Rule("scheduler", ("scheduler/",), PURE_ABSL, PURE_STD),
 
     Rule("backend/model", ("scheduler/base/", "backend/model/"), ABSL + JSON + ("xxhash.h",)),
     Rule("backend/reference", STEP + ("backend/model/", "backend/reference/")),
-    Rule("backend/cpu", STEP + ("backend/activity.h", "backend/backend.h", "backend/model/",
+    Rule("backend/cpu", STEP + ("scheduler/cost/measure.h", "scheduler/link/", "backend/activity.h",
+                                "backend/backend.h", "backend/probe_timer.h", "backend/model/",
                                 "backend/cpu/"),
          ABSL + ("dnnl.h", "hwy/", "oneapi/", "xxhash.h")),
-    Rule("backend", STEP + ("backend/activity.h", "backend/backend.h")),
+    Rule("backend/sim", STEP + ("scheduler/cost/", "scheduler/link/", "backend/activity.h",
+                                "backend/backend.h", "backend/sim/")),
+    Rule("backend", STEP + ("backend/activity.h", "backend/backend.h", "backend/disk_probe.h",
+                            "backend/probe_timer.h")),
 
     Rule("service/tokenizer", ("scheduler/base/", "service/tokenizer/"),
          ABSL + JSON + ("pcre2.h", "utf8proc.h")),
@@ -62,9 +68,24 @@ RULES = (
     Rule("service/telemetry", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
                                         "backend/backend.h", "service/telemetry/"),
          ABSL + ("prometheus/",)),
-    Rule("service/config", VALUES + ("service/config/",), ABSL + ("yaml-cpp/",)),
+    Rule("service/report", ("scheduler/base/", "service/report/")),
+    Rule("service/config", VALUES + ("scheduler/policy/registry.h", "service/config/"), ABSL + ("yaml-cpp/",)),
+    Rule("service/workload", ("scheduler/base/", "service/workload/"), ABSL + JSON + ("zlib.h",)),
+    # One reader of JSON for all files that come from outside.
+    Rule("service/profiles", ("scheduler/base/", "scheduler/cost/", "backend/model/json_fields.h",
+                              "service/config/suggest.h", "service/profiles/"), ABSL + JSON),
+    # Measures through the code that serves.
+    Rule("service/calibration", ("scheduler/base/", "scheduler/cost/", "scheduler/step.h",
+                                 "backend/cpu/", "backend/disk_probe.h", "backend/model/files.h",
+                                 "backend/probe_timer.h", "service/calibration/",
+                                 "service/config/memory.h", "service/profiles/")),
     Rule("service/engine", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
                                      "backend/backend.h", "service/engine/", "service/telemetry/")),
+    Rule("service/simulation", VALUES + ("scheduler/scheduler.h", "scheduler/policy/registry.h",
+                                         "backend/activity.h", "backend/sim/", "service/engine/",
+                                         "service/report/", "service/simulation/",
+                                         "service/workload/"),
+         ABSL + JSON),
     Rule("service/grpc", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
                                    "backend/backend.h", "service/engine/", "service/grpc/",
                                    "service/telemetry/", "service/tokenizer/"),
@@ -84,6 +105,7 @@ RULES = (
 EXCEPTIONS = {
     "scheduler/base/check.h": ("cstdio", "cstdlib"),  # says why before it aborts
     "scheduler/base/hash.cc": ("xxhash.h",),
+    "tests/service/workload/trace_reader_test.cc": ("zlib.h",),  # makes damaged files
 }
 
 # The verbs of the ring. Who calls them drives the scheduler or the backend: service/engine alone.
@@ -91,7 +113,7 @@ DRIVER_CALLS = re.compile(r"(?:\.|->)\s*(PlanStep|CommitStep|OnCopyDone|StartCop
                           r"|TakeFinishedCopies)\s*\(")
 DRIVERS = ("service/engine/", "scheduler/", "backend/", "tests/")
 
-_POSIX = re.compile(r"^(sys|netinet|arpa|linux|net)/|^(cpuid|dirent|fcntl|immintrin|poll|pthread"
+_POSIX = re.compile(r"^(sys|netinet|arpa|linux|net)/|^(cpuid|dirent|fcntl|immintrin|poll|pthread|pwd"
                     r"|sched|signal|termios|time|unistd|x86intrin|arm_neon|netdb|cxxabi|execinfo)\.h$")
 
 

@@ -1,5 +1,6 @@
 #include "backend/cpu/link.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -155,6 +156,69 @@ TEST_F(LinkTest, ACorruptedHostBlockFailsItsLoadOnlyWhenVerifying) {
   EXPECT_EQ(DeviceBlock(5), DeviceBlock(2));
 }
 
+// --- Revocation ---
+
+TEST_F(LinkTest, ARevokedCopyEndsCancelledLongBeforeItsTime) {
+  MakeLink({.bytes_per_second = 2e5});  // 0.2 s per block
+  std::vector<Copy::Pair> all;
+  for (int32_t b = 0; b < 8; ++b) all.push_back({BlockId(b), BlockId(b)});
+  link_->Start(std::vector{MakeCopy(1, kStore, all), MakeCopy(2, kStore, all)});
+  const std::vector<CopyId> both = {CopyId(2), CopyId(1)};
+  const absl::Time before = absl::Now();
+  link_->Revoke(both);
+  const std::vector<CopyResult> results = Take(2);
+  EXPECT_LT(absl::Now() - before, absl::Seconds(2));  // of 3.2
+  for (const CopyResult& result : results) {
+    EXPECT_THAT(result.status, StatusIs(absl::StatusCode::kCancelled, HasSubstr("revoked after")));
+    EXPECT_THAT(link_->WaitForLayer(result.id, 3),
+                StatusIs(absl::StatusCode::kCancelled, HasSubstr("revoked")));
+  }
+  const ActivitySnapshot s = meter_.Snapshot(absl::Now());
+  EXPECT_EQ(s.links[1].in_flight, Bytes(0));
+  EXPECT_EQ(s.links[1].moved, Bytes(0));
+}
+
+TEST_F(LinkTest, RevokingACopyThatHasEndedChangesNothing) {
+  MakeLink({});
+  link_->Start(std::vector{MakeCopy(1, kStore, {{BlockId(1), BlockId(1)}})});
+  ASSERT_THAT(Take(1)[0].status, IsOk());
+  link_->Revoke(std::vector{CopyId(1), CopyId(5)});
+  link_->Start(std::vector{MakeCopy(2, kStore, {{BlockId(2), BlockId(2)}})});
+  const std::vector<CopyResult> results = Take(1);
+  EXPECT_EQ(results[0].id, CopyId(2));
+  EXPECT_THAT(link_->WaitForLayer(CopyId(1), 3), IsOk());
+}
+
+TEST_F(LinkTest, CopiesOfLowerRankAreServedFirst) {
+  MakeLink({.bytes_per_second = 10e6});  // 4 ms per copy
+  std::vector<Copy> copies;
+  for (int32_t b = 0; b < 4; ++b) {
+    copies.push_back(MakeCopy(b, kStore, {{BlockId(b), BlockId(b)}}));
+    copies.back().rank = -b;
+  }
+  link_->Start(copies);
+  std::vector<int64_t> order;
+  for (const CopyResult& result : Take(4)) order.push_back(result.id.value());
+  EXPECT_THAT(order, ::testing::ElementsAre(3, 2, 1, 0));
+}
+
+TEST_F(LinkTest, CopiesFromAndToADiskAreRefusedAndTheOthersGoOn) {
+  MakeLink({});
+  link_->Start(std::vector{MakeCopy(1, LinkDirection::kDiskToHost, {{BlockId(1), BlockId(1)}}),
+                           MakeCopy(2, LinkDirection::kHostToDisk, {{BlockId(1), BlockId(1)}}),
+                           MakeCopy(3, kStore, {{BlockId(1), BlockId(1)}})});
+  std::vector<CopyResult> results = Take(3);
+  std::sort(results.begin(), results.end(),
+            [](const CopyResult& a, const CopyResult& b) { return a.id < b.id; });
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_THAT(results[i].status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                            HasSubstr("the CPU backend has none")));
+    EXPECT_THAT(link_->WaitForLayer(results[i].id, 0),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("disk tier")));
+  }
+  EXPECT_THAT(results[2].status, IsOk());
+}
+
 TEST_F(LinkTest, BytesAndOperationsAreMetered) {
   MakeLink({.bytes_per_second = 20e6});
   link_->Start(std::vector{MakeCopy(1, kStore, {{BlockId(1), BlockId(1)}}),
@@ -162,7 +226,8 @@ TEST_F(LinkTest, BytesAndOperationsAreMetered) {
   EXPECT_GT(meter_.Snapshot(absl::Now()).links[1].in_flight, Bytes(0));
   Take(2);
   const ActivitySnapshot s = meter_.Snapshot(absl::Now());
-  for (const auto& direction : s.links) {
+  for (const LinkDirection d : {kLoad, kStore}) {
+    const ActivitySnapshot::Direction& direction = s.links[static_cast<size_t>(d)];
     EXPECT_EQ(direction.moved, layout_.block_bytes());
     EXPECT_EQ(direction.operations, 1);
     EXPECT_EQ(direction.in_flight, Bytes(0));

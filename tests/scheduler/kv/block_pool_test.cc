@@ -53,6 +53,36 @@ TEST(BlockPoolTest, ABlockInTransitIsNeitherFreeNorCached) {
   EXPECT_EQ(pool.cached(), Blocks(1));
 }
 
+TEST(BlockPoolTest, LowWorthGoesFirstUnlessUsedMuchMoreRecently) {
+  BlockPool pool(Blocks(4));
+  std::vector<BlockId> blocks;
+  for (int i = 0; i < 4; ++i) {
+    blocks.push_back(pool.TakeForUse());
+    pool.SetOwner(blocks.back(), NodeId(i));
+    if (i % 2 == 1) pool.SetWorth(blocks.back(), BlockPool::Worth::kLow);
+  }
+  for (const BlockId block : blocks) pool.DropReference(block);
+  EXPECT_EQ(pool.Oldest(), blocks[1]) << "older blocks are dear";
+  for (int i = 0; i < 20; ++i) {
+    pool.Touch(blocks[1]);
+    pool.Touch(blocks[3]);
+  }
+  EXPECT_EQ(pool.Oldest(), blocks[0]) << "the cheap ones are in constant use";
+  pool.SetWorth(blocks[1], BlockPool::Worth::kHigh);
+  pool.SetWorth(blocks[3], BlockPool::Worth::kHigh);
+  EXPECT_EQ(pool.Oldest(), blocks[3]) << "a block that changes is the oldest of its new list";
+  EXPECT_THAT(pool.CheckInvariants(), IsOk());
+}
+
+TEST(BlockPoolTest, WorthIsForgottenWithTheBlock) {
+  BlockPool pool(Blocks(1));
+  BlockId block = pool.TakeForUse();
+  pool.SetWorth(block, BlockPool::Worth::kLow);
+  pool.DropReference(block);
+  block = pool.TakeForUse();
+  EXPECT_EQ(pool.worth(block), BlockPool::Worth::kHigh);
+}
+
 TEST(BlockPoolDeathTest, MisuseIsCaught) {
   BlockPool pool(Blocks(1));
   const BlockId block = pool.TakeForUse();

@@ -1,8 +1,7 @@
-#include "scheduler/kv/kv_cache.h"
+// The basics: reservation, sharing, stores, loads, victims.
+#include <array>
 
-#include "gmock/gmock.h"
-#include "gtest/gtest.h"
-#include "tests/support/status_matchers.h"
+#include "tests/scheduler/kv/kv_fixture.h"
 
 namespace sluice::testing {
 namespace {
@@ -11,54 +10,7 @@ using ::testing::IsEmpty;
 using ::testing::Optional;
 using ::testing::SizeIs;
 
-// A sequence over blocks of 2 tokens.
-struct Prompt {
-  std::vector<TokenId> tokens;
-  std::vector<Hash128> hashes;
-  KvLease lease;
-
-  explicit Prompt(std::vector<TokenId> t) : tokens(std::move(t)) {
-    Hash128 hash = RootHash(0, 0);
-    for (size_t i = 0; i + 2 <= tokens.size(); i += 2) {
-      hash = BlockHash(hash, std::span<const TokenId>(tokens).subspan(i, 2));
-      hashes.push_back(hash);
-    }
-  }
-  Blocks full() const { return Blocks(static_cast<int64_t>(hashes.size())); }
-  TokenPath path() const { return {tokens, hashes, 0}; }
-};
-
-class KvCacheTest : public ::testing::Test {
- protected:
-  KvCacheTest() : cache_({Tokens(2), Blocks(8), Blocks(8), Blocks(64), true}) {}
-
-  KvAdmission Admit(Prompt* p, int64_t total) {
-    cache_.Match(p->path(), p->full(), &match_);
-    EXPECT_TRUE(cache_.Fits(match_, Blocks(total)));
-    return cache_.Admit(match_, Blocks(total), RequestId(1), &p->lease);
-  }
-  // Admits, computes and publishes all full blocks.
-  void Compute(Prompt* p, int64_t total) {
-    Admit(p, total);
-    cache_.Grow(p->full(), &p->lease);
-    cache_.Publish(p->path(), p->full(), &p->lease);
-  }
-  void Release(Prompt* p) { cache_.Release(p->full(), &p->lease); }
-  std::vector<Copy> EndCopies(bool ok = true) {
-    std::vector<Copy> copies;
-    cache_.TakeCopies(&copies);
-    for (const Copy& copy : copies) cache_.OnCopyDone(copy.id, ok);
-    return copies;
-  }
-  void Check(std::initializer_list<const Prompt*> live) {
-    std::vector<const KvLease*> leases;
-    for (const Prompt* p : live) leases.push_back(&p->lease);
-    EXPECT_THAT(cache_.CheckInvariants(leases), IsOk());
-  }
-
-  KvCache cache_;
-  KvMatch match_;
-};
+using KvCacheTest = KvFixture;
 
 TEST_F(KvCacheTest, ReservationKeepsRoomWithoutEvicting) {
   Prompt a({1, 2, 3, 4, 5, 6, 7, 8});

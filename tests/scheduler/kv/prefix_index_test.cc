@@ -54,6 +54,20 @@ TEST(PrefixIndexTest, AGhostStaysAsLongAsItHasChildrenOrPins) {
   EXPECT_THAT(index.CheckInvariants(), IsOk());
 }
 
+TEST(PrefixIndexTest, AClaimKeepsAGhost) {
+  PrefixIndex index(Tokens(1), Blocks(8));
+  const NodeId a = index.FindOrInsert(NodeId(), 0, {1, 0}, Tokens2{5});
+  const NodeId b = index.FindOrInsert(a, 0, {2, 0}, Tokens2{6});
+  index.node(b).claims = 1;
+  index.RemoveIfUnused(b);
+  EXPECT_EQ(index.FindOrInsert(a, 0, {2, 0}, Tokens2{6}), b);
+  EXPECT_FALSE(index.FindOrInsert(a, 0, {2, 0}, Tokens2{7}).valid()) << "same hash";
+  EXPECT_THAT(index.CheckInvariants(), IsOk());
+  index.node(b).claims = 0;
+  index.RemoveIfUnused(b);
+  EXPECT_EQ(index.size(), Blocks(0));
+}
+
 TEST(PrefixIndexTest, AStaleHintIsHarmless) {
   PrefixIndex index(Tokens(1), Blocks(8));
   const NodeId a = index.Insert(NodeId(), 0, {1, 0}, Tokens2{5});
@@ -88,7 +102,11 @@ TEST(PrefixIndexPropertyTest, AgreesWithAMapOfWholePrefixes) {
         const auto it = model.find({salt, prefix});
         NodeId id = index.Find(parent, salt, weak, tokens);
         ASSERT_EQ(id, it == model.end() ? NodeId() : it->second);
-        if (!id.valid()) id = index.Insert(parent, salt, weak, tokens);
+        if (rng() % 2 == 0) {
+          id = index.FindOrInsert(parent, salt, weak, tokens);
+        } else if (!id.valid()) {
+          id = index.Insert(parent, salt, weak, tokens);
+        }
         if (!id.valid()) break;
         if (it == model.end()) index.Pin(id);
         model[{salt, prefix}] = id;

@@ -1,8 +1,7 @@
-#include <vector>
-
+// First come first served, as vLLM v1 does it.
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "scheduler/policy/policy.h"
+#include "tests/scheduler/policy/views.h"
 
 namespace sluice::testing {
 namespace {
@@ -10,67 +9,56 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class FcfsPolicyTest : public ::testing::Test {
- protected:
-  void Add(int64_t remaining, std::vector<CopyId> loads = {}, bool joinable = true) {
-    loads_.push_back(std::move(loads));
-    running_.push_back({0, Tokens(remaining), {}, joinable});
-  }
-  // Pairs of index and count.
-  std::vector<std::pair<size_t, int64_t>> Form(int64_t limit) {
-    for (size_t i = 0; i < running_.size(); ++i) running_[i].loads = loads_[i];
-    std::vector<StepShare> shares;
-    policy_->FormStep(running_, Tokens(limit), &shares);
-    std::vector<std::pair<size_t, int64_t>> result;
-    for (const StepShare& share : shares) result.emplace_back(share.index, share.count.value());
-    return result;
-  }
-
-  const std::unique_ptr<const Policy> policy_ = MakeFcfsPolicy();
-  std::vector<RunningView> running_;
-  std::vector<std::vector<CopyId>> loads_;
-};
-
-TEST_F(FcfsPolicyTest, AdmitsByPriorityThenResumedThenArrival) {
-  const WaitingView urgent{1, false, 9};
-  const WaitingView resumed{0, true, 8};
-  const WaitingView first{0, false, 1};
-  const WaitingView second{0, false, 2};
-  const std::vector<WaitingView> order = {urgent, resumed, first, second};
-  for (size_t i = 0; i < order.size(); ++i) {
-    for (size_t j = 0; j < order.size(); ++j) {
-      EXPECT_EQ(policy_->AdmitsBefore(order[i], order[j]), i < j) << i << " " << j;
-    }
-  }
+TEST(FcfsPolicyTest, AdmitsByPriorityThenResumedThenArrival) {
+  std::vector<WaitingView> waiting = {Request(1, 10), Request(2, 10), Request(8, 10),
+                                      Request(9, 10)};
+  waiting[2].resumed = true;
+  waiting[3].priority = 1;
+  EXPECT_THAT(Order(*Make("fcfs"), BusyMachine(), waiting), ElementsAre(9, 8, 1, 2));
 }
 
-TEST_F(FcfsPolicyTest, DecodesFirstThenChunksInAdmissionOrder) {
-  Add(100);
-  Add(1);
-  Add(50);
-  Add(1);
-  EXPECT_THAT(Form(1000),
-              ElementsAre(std::pair(1, 1), std::pair(3, 1), std::pair(0, 100), std::pair(2, 50)));
-  EXPECT_THAT(Form(110),
-              ElementsAre(std::pair(1, 1), std::pair(3, 1), std::pair(0, 100), std::pair(2, 8)));
-  EXPECT_THAT(Form(1), ElementsAre(std::pair(1, 1)));
+TEST(FcfsPolicyTest, TheFirstThatDoesNotFitHoldsBackTheRest) {
+  MachineView machine = BusyMachine();
+  machine.available = Blocks(4);
+  std::vector<WaitingView> waiting = {Request(1), Request(2)};
+  waiting[0].need = Blocks(5);
+  EXPECT_EQ(Make("fcfs")->Pick(machine, waiting).choice->index, 0U);
 }
 
-TEST_F(FcfsPolicyTest, LoadersWaitAsideAndJoinOnlyWhenNothingElseRuns) {
-  Add(10, {CopyId(1), CopyId(2)});
-  Add(10, {CopyId(2)});
-  Add(10, {CopyId(3)});
-  EXPECT_THAT(Form(100), ElementsAre(std::pair(0, 10), std::pair(1, 10)))
+TEST(FcfsPolicyTest, DecodesFirstThenChunksInAdmissionOrder) {
+  RunningViews running;
+  running.Add(100);
+  running.AddDecode();
+  running.Add(50);
+  running.AddDecode();
+  MachineView machine = BusyMachine();
+  const auto form = [&](int64_t limit) {
+    machine.step_token_limit = Tokens(limit);
+    return StepOf(*Make("fcfs"), machine, running);
+  };
+  EXPECT_THAT(form(1000), ElementsAre(IndexAndCount(1, 1), IndexAndCount(3, 1),
+                                      IndexAndCount(0, 100), IndexAndCount(2, 50)));
+  EXPECT_THAT(form(110), ElementsAre(IndexAndCount(1, 1), IndexAndCount(3, 1),
+                                     IndexAndCount(0, 100), IndexAndCount(2, 8)));
+  EXPECT_THAT(form(1), ElementsAre(IndexAndCount(1, 1)));
+}
+
+TEST(FcfsPolicyTest, LoadersWaitAsideAndJoinOnlyWhenNothingElseRuns) {
+  RunningViews running;
+  running.Add(10, {CopyId(1), CopyId(2)});
+  running.Add(10, {CopyId(2)});
+  running.Add(10, {CopyId(3)});
+  EXPECT_THAT(StepOf(*Make("fcfs"), BusyMachine(0), running),
+              ElementsAre(IndexAndCount(0, 10), IndexAndCount(1, 10)))
       << "those that wait for no other load than the oldest";
-  Add(1);
-  EXPECT_THAT(Form(100), ElementsAre(std::pair(3, 1)));
+  running.AddDecode();
+  EXPECT_THAT(StepOf(*Make("fcfs"), BusyMachine(), running), ElementsAre(IndexAndCount(3, 1)));
 }
 
-TEST_F(FcfsPolicyTest, ALoaderThatJoinedInVainDoesNotJoinAgain) {
-  Add(10, {CopyId(1)}, /*joinable=*/false);
-  EXPECT_THAT(Form(100), IsEmpty());
-  Add(10, {CopyId(2)});
-  EXPECT_THAT(Form(100), ElementsAre(std::pair(1, 10)));
+TEST(FcfsPolicyTest, ALoaderThatJoinedInVainDoesNotJoinAgain) {
+  RunningViews running;
+  running.Add(10, {CopyId(1)}).joinable = false;
+  EXPECT_THAT(StepOf(*Make("fcfs"), BusyMachine(0), running), IsEmpty());
 }
 
 }  // namespace

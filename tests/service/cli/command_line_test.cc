@@ -240,15 +240,20 @@ TEST(HelpTest, ShowsEveryFlagWithItsDefaultAndTheExitCodes) {
     FlagSet flags;
     command->DefineFlags(flags);
     // Wrapping may put a line break into any text: compare without blanks.
-    std::string squeezed;
-    for (const char c : help) {
-      if (c != ' ' && c != '\n') squeezed += c;
-    }
+    const auto squeeze = [](const std::string& text) {
+      std::string squeezed;
+      for (const char c : text) {
+        if (c != ' ' && c != '\n') squeezed += c;
+      }
+      return squeezed;
+    };
+    const std::string squeezed = squeeze(help);
     for (const Flag& flag : flags.flags()) {
       EXPECT_THAT(help, HasSubstr("--" + flag.name));
       EXPECT_FALSE(flag.help.empty()) << flag.name;
       if (!flag.default_text.empty()) {
-        EXPECT_THAT(squeezed, HasSubstr("[default:" + flag.default_text + "]")) << flag.name;
+        EXPECT_THAT(squeezed, HasSubstr("[default:" + squeeze(flag.default_text) + "]"))
+            << flag.name;
       }
       if (flag.value_name.empty()) {
         EXPECT_THAT(help, HasSubstr("--no-" + flag.name));

@@ -1,6 +1,7 @@
 // The ring, turned by hand: a real scheduler, a backend without a model, a clock that only the test
 // moves.
 #include "service/engine/engine_loop.h"
+#include "service/engine/token_stream.h"
 
 #include <memory>
 #include <string>
@@ -63,7 +64,7 @@ class EngineLoopTest : public ::testing::Test {
   Scheduler scheduler_{options_};
   FakeBackend backend_{Info(options_), [this] { return now_; }};
   Metrics metrics_{Info(options_), "m"};
-  EngineLoop loop_{scheduler_, backend_, metrics_, [this] { return now_; }, EngineOptions{2}};
+  EngineLoop loop_{scheduler_, backend_, &metrics_, [this] { return now_; }, EngineOptions{2}};
 };
 
 TEST_F(EngineLoopTest, ARequestGetsItsTokensAndOneEnd) {
@@ -188,7 +189,7 @@ class EngineTest : public ::testing::Test {
   Scheduler scheduler_{options_};
   FakeBackend backend_{Info(options_), [] { return absl::Now(); }};
   Metrics metrics_{Info(options_), "m"};
-  EngineLoop loop_{scheduler_, backend_, metrics_, [] { return absl::Now(); }, {}};
+  EngineLoop loop_{scheduler_, backend_, &metrics_, [] { return absl::Now(); }, {}};
 };
 
 TEST_F(EngineTest, DrainWaitsForWhatIsLive) {

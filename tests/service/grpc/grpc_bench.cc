@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "service/engine/token_stream.h"
 #include "tests/service/grpc/test_server.h"
 
 namespace sluice {

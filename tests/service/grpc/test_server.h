@@ -83,7 +83,7 @@ class TestServer {
         backend_(MakeInfo(options_), MonotonicNow),
         metrics_(backend_.info(), "fake"),
         scheduler_(options_.scheduler),
-        loop_(scheduler_, backend_, metrics_, MonotonicNow, EngineOptions()),
+        loop_(scheduler_, backend_, &metrics_, MonotonicNow, EngineOptions()),
         engine_(std::make_unique<Engine>(loop_)) {
     auto server = GrpcServer::Start(options_.grpc, MakeContext());
     SLUICE_CHECK(server.ok());

@@ -1,0 +1,276 @@
+#include "backend/cpu/probe_compute.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <random>
+#include <utility>
+
+#include "backend/cpu/forward.h"
+#include "backend/cpu/weights.h"
+#include "backend/model/model_config.h"
+#include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
+
+namespace sluice {
+namespace {
+
+// Numbers in [-1, 1): neither denormal nor all alike, which would flatter or slow the arithmetic.
+std::vector<float> RandomFloats(int64_t count) {
+  std::vector<float> numbers(static_cast<size_t>(count));
+  std::mt19937 random(1);
+  for (float& number : numbers) number = static_cast<float>(random() % 2048) / 1024.0F - 1.0F;
+  return numbers;
+}
+
+// A matrix of the numbers above, each row shifted against the one before.
+absl::StatusOr<PackedMatrix> PackNumbers(Gemm& gemm, Element element, int64_t outputs,
+                                         int64_t inputs) {
+  constexpr int64_t kShifts = 61;
+  const std::vector<float> numbers = RandomFloats(inputs + kShifts);
+  return gemm.Pack(outputs, inputs, element, [&](int64_t row, std::span<float> out) {
+    std::copy_n(numbers.begin() + row % kShifts, out.size(), out.begin());
+  });
+}
+
+// Writes `count` numbers as elements of `element` to `out`.
+void WriteElements(Element element, int64_t count, std::byte* out) {
+  const std::vector<float> numbers = RandomFloats(4096);
+  const size_t bytes = static_cast<size_t>(ElementBytes(element));
+  for (int64_t i = 0; i < count; ++i, out += bytes) {
+    const float number = numbers[static_cast<size_t>(i) % numbers.size()];
+    if (element == Element::kF32) {
+      std::memcpy(out, &number, sizeof(number));
+    } else {
+      const uint16_t narrow = FloatToBF16(number);
+      std::memcpy(out, &narrow, sizeof(narrow));
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ProductProbe>> ProductProbe::Create(const LayerShape& shape,
+                                                                   Element element, Bytes least,
+                                                                   ThreadPool& pool) {
+  std::unique_ptr<ProductProbe> probe(new ProductProbe(element, pool));
+  while (probe->weights_ < least) {
+    SLUICE_RETURN_IF_ERROR(probe->Pack(shape.q_dim() + 2 * shape.kv_dim(), shape.hidden));
+    SLUICE_RETURN_IF_ERROR(probe->Pack(shape.hidden, shape.q_dim()));
+    SLUICE_RETURN_IF_ERROR(probe->Pack(2 * shape.intermediate, shape.hidden));
+    SLUICE_RETURN_IF_ERROR(probe->Pack(shape.hidden, shape.intermediate));
+  }
+  return probe;
+}
+
+absl::Status ProductProbe::Pack(int64_t outputs, int64_t inputs) {
+  SLUICE_ASSIGN_OR_RETURN(PackedMatrix matrix, PackNumbers(gemm_, element_, outputs, inputs));
+  matrices_.push_back(std::move(matrix));
+  const int64_t parameters = outputs * inputs;
+  parameters_ += static_cast<double>(parameters);
+  weights_ += Bytes(parameters * ElementBytes(element_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RunTimes> ProductProbe::Time(int64_t rows, const ProbeControl& control) {
+  int64_t inputs = 0;
+  for (const PackedMatrix& matrix : matrices_) inputs = std::max(inputs, matrix.inputs());
+  const int64_t padded = (rows + Gemm::kRowBlock - 1) / Gemm::kRowBlock * Gemm::kRowBlock;
+  const Bytes size(padded * inputs * ElementBytes(element_));
+  SLUICE_ASSIGN_OR_RETURN(const HugeBuffer x, HugeBuffer::Allocate(size, "the product probe"));
+  WriteElements(element_, padded * inputs, x.data());
+  const ThreadPool::CallerScope scope(pool_);
+  return TimeRepeatedly(control, [&] {
+    for (const PackedMatrix& matrix : matrices_) {
+      SLUICE_RETURN_IF_ERROR(
+          gemm_.Multiply(x.data(), rows, matrix, [](const GemmTile&, int /*worker*/) {}));
+    }
+    return absl::OkStatus();
+  });
+}
+
+AttentionProbe::AttentionProbe(const LayerShape& shape, Element element, ThreadPool& pool)
+    : shape_(shape), pool_(pool) {
+  layout_.element = element;
+  layout_.layers = 1;
+  layout_.kv_heads = shape.kv_heads;
+  layout_.head_dim = shape.head_dim;
+  layout_.page_tokens = kPageTokens;
+  scratch_.assign(static_cast<size_t>(pool.size()), AttentionScratch(layout_));
+}
+
+absl::StatusOr<std::unique_ptr<AttentionProbe>> AttentionProbe::Create(const LayerShape& shape,
+                                                                       Element element,
+                                                                       ThreadPool& pool) {
+  SLUICE_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
+  std::unique_ptr<AttentionProbe> probe(new AttentionProbe(shape, element, pool));
+  SLUICE_RETURN_IF_ERROR(probe->Allocate());
+  return probe;
+}
+
+absl::Status AttentionProbe::Allocate() {
+  const int64_t pages_each = (kContext + kChunk) / kPageTokens;
+  const int64_t pages = kSequences * pages_each;
+  SLUICE_ASSIGN_OR_RETURN(pools_, KvPools::Allocate(layout_, Blocks(pages), Blocks(0)));
+  WriteElements(layout_.element, pages * layout_.page_bytes() / layout_.element_bytes(),
+                pools_.LayerPages(0));
+  // Pages of a sequence lie apart, as they do in a pool in use.
+  for (int64_t s = 0; s < kSequences; ++s) {
+    for (int64_t page = 0; page < pages_each; ++page) {
+      blocks_.push_back(BlockId(static_cast<int32_t>(page * kSequences + s)));
+    }
+  }
+  const int64_t rows = std::max(kChunk, kSequences);
+  queries_ = RandomFloats(rows * shape_.q_dim());
+  out_.resize(static_cast<size_t>(rows * shape_.q_dim()));
+  return absl::OkStatus();
+}
+
+void AttentionProbe::Attend(int64_t sequences, int64_t first, int64_t tokens) {
+  const int64_t group = shape_.heads / shape_.kv_heads;
+  const int64_t rows = tokens * group;
+  const int64_t tiles = (rows + kAttentionTileRows - 1) / kAttentionTileRows;
+  const auto pages_each = blocks_.size() / static_cast<size_t>(kSequences);
+  pool_.ParallelFor(sequences * shape_.kv_heads * tiles, [&](int64_t task, int worker) {
+    const int64_t sequence = task / (shape_.kv_heads * tiles);
+    const int64_t row = task % tiles * kAttentionTileRows;
+    const int64_t at = sequence * tokens * shape_.q_dim();
+    AttentionInput in;
+    in.layout = &layout_;
+    in.pages = pools_.LayerPages(0);
+    in.blocks = std::span(blocks_).subspan(static_cast<size_t>(sequence) * pages_each, pages_each);
+    in.group = group;
+    in.first = first;
+    in.queries = queries_.data() + at;
+    in.query_stride = shape_.q_dim();
+    in.out = reinterpret_cast<std::byte*>(out_.data()) + at * layout_.element_bytes();
+    in.out_stride = shape_.q_dim();
+    AttendTile(in, task / tiles % shape_.kv_heads, row, std::min(kAttentionTileRows, rows - row),
+               scratch_[static_cast<size_t>(worker)]);
+  });
+}
+
+absl::StatusOr<RunTimes> AttentionProbe::TimePrefill(const ProbeControl& control) {
+  const ThreadPool::CallerScope scope(pool_);
+  return TimeRepeatedly(control, [&] {
+    Attend(1, kContext, kChunk);
+    return absl::OkStatus();
+  });
+}
+
+double AttentionProbe::prefill_flop() const {
+  const double pairs = kChunk * kContext + kChunk * (kChunk + 1) / 2.0;
+  return 4 * static_cast<double>(shape_.q_dim()) * pairs;
+}
+
+absl::StatusOr<RunTimes> AttentionProbe::TimeDecode(const ProbeControl& control) {
+  const ThreadPool::CallerScope scope(pool_);
+  return TimeRepeatedly(control, [&] {
+    Attend(kSequences, kContext, 1);
+    return absl::OkStatus();
+  });
+}
+
+Bytes AttentionProbe::decode_bytes() const {
+  return Bytes(kSequences * kContext * 2 * shape_.kv_dim() * layout_.element_bytes());
+}
+
+absl::StatusOr<std::unique_ptr<MemoryProbe>> MemoryProbe::Create(Bytes size, ThreadPool& pool) {
+  SLUICE_ASSIGN_OR_RETURN(HugeBuffer buffer, HugeBuffer::Allocate(size, "the memory probe"));
+  std::memset(buffer.data(), 1, buffer.size().size());
+  return std::unique_ptr<MemoryProbe>(new MemoryProbe(std::move(buffer), pool));
+}
+
+absl::StatusOr<RunTimes> MemoryProbe::Time(const ProbeControl& control) {
+  constexpr size_t kPart = size_t{1} << 20;
+  constexpr size_t kLanes = 16;
+  const auto parts = static_cast<int64_t>(buffer_.size().size() / kPart);
+  std::atomic<uint64_t> total{0};  // what is read must be used, or it would not be read
+  const ThreadPool::CallerScope scope(pool_);
+  absl::StatusOr<RunTimes> times = TimeRepeatedly(control, [&] {
+    pool_.ParallelFor(parts, [&](int64_t part, int /*worker*/) {
+      const auto* words =
+          reinterpret_cast<const uint64_t*>(buffer_.data() + static_cast<size_t>(part) * kPart);
+      uint64_t sums[kLanes] = {};
+      for (size_t i = 0; i < kPart / sizeof(uint64_t); i += kLanes) {
+        for (size_t lane = 0; lane < kLanes; ++lane) sums[lane] += words[i + lane];
+      }
+      uint64_t sum = 0;
+      for (const uint64_t lane : sums) sum += lane;
+      total.fetch_add(sum, std::memory_order_relaxed);
+    });
+    return absl::OkStatus();
+  });
+  SLUICE_CHECK(parts == 0 || !times.ok() || total.load() != 0);
+  return times;
+}
+
+namespace {
+
+// A model of matrices so small that they stay in the cache.
+ModelConfig NarrowModel(int64_t layers) {
+  ModelConfig config;
+  config.layers = static_cast<int32_t>(layers);
+  config.hidden = 128;
+  config.intermediate = 128;
+  config.heads = 2;
+  config.kv_heads = 1;
+  config.head_dim = 64;
+  config.vocab = 64;
+  config.max_position_embeddings = 64;
+  return config;
+}
+
+absl::StatusOr<CpuWeights> NarrowWeights(const ModelConfig& config, Gemm& gemm) {
+  const auto pack = [&](int64_t outputs, int64_t inputs) {
+    return PackNumbers(gemm, Element::kF32, outputs, inputs);
+  };
+  const std::vector<float> ones(static_cast<size_t>(config.hidden), 1.0F);
+  CpuWeights weights;
+  const int64_t table = int64_t{config.vocab} * config.hidden;
+  SLUICE_ASSIGN_OR_RETURN(weights.embedding,
+                          HugeBuffer::Allocate(Bytes(table * 4), "the step probe"));
+  WriteElements(Element::kF32, table, weights.embedding.data());
+  for (int32_t i = 0; i < config.layers; ++i) {
+    CpuLayer layer;
+    layer.input_norm = ones;
+    layer.post_attention_norm = ones;
+    SLUICE_ASSIGN_OR_RETURN(layer.qkv, pack(config.q_dim() + 2 * config.kv_dim(), config.hidden));
+    SLUICE_ASSIGN_OR_RETURN(layer.o, pack(config.hidden, config.q_dim()));
+    SLUICE_ASSIGN_OR_RETURN(layer.gate_up, pack(2 * config.intermediate, config.hidden));
+    SLUICE_ASSIGN_OR_RETURN(layer.down, pack(config.hidden, config.intermediate));
+    weights.layers.push_back(std::move(layer));
+  }
+  weights.final_norm = ones;
+  SLUICE_ASSIGN_OR_RETURN(weights.lm_head, pack(config.vocab, config.hidden));
+  return weights;
+}
+
+}  // namespace
+
+absl::StatusOr<RunTimes> TimeEmptyStep(int64_t layers, ThreadPool& pool,
+                                       const ProbeControl& control) {
+  const ModelConfig config = NarrowModel(layers);
+  Gemm gemm(pool);
+  SLUICE_ASSIGN_OR_RETURN(const CpuWeights weights, NarrowWeights(config, gemm));
+  KvLayout layout;
+  layout.layers = layers;
+  layout.kv_heads = config.kv_heads;
+  layout.head_dim = config.head_dim;
+  layout.page_tokens = 32;
+  SLUICE_ASSIGN_OR_RETURN(const KvPools pools, KvPools::Allocate(layout, Blocks(1), Blocks(0)));
+  SLUICE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Forward> forward,
+      Forward::Create(config, weights, pools, Tokens(64), Tokens(1), gemm, pool));
+  const TokenId token = 0;
+  const BlockId block(0);
+  const ForwardSequence sequence{{&token, 1}, 0, {&block, 1}, true};
+  const ThreadPool::CallerScope scope(pool);
+  return TimeRepeatedly(control, [&] {
+    SLUICE_RETURN_IF_ERROR(forward->Run({&sequence, 1}, [](int /*layer*/) {}));
+    return forward->Logits({&sequence, 1},
+                           [](size_t /*sequence*/, std::span<float>, int /*worker*/) {});
+  });
+}
+
+}  // namespace sluice

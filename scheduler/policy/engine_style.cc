@@ -1,0 +1,34 @@
+#include "scheduler/policy/engine_style.h"
+
+#include "scheduler/policy/step_forming.h"
+
+namespace sluice {
+
+void ParkingPolicy::FormStep(const MachineView& machine, std::span<const RunningView> running,
+                             std::vector<StepShare>* shares) {
+  FormParkingStep(machine, running, shares);
+  NoteStep(running, *shares);
+}
+
+void ParkingPolicy::OnAdmitted(const MachineView&, const WaitingView& request,
+                               const Choice& choice) {
+  budget_.OnAdmitted(request, choice);
+}
+
+void LayerwisePolicy::FormStep(const MachineView& machine, std::span<const RunningView> running,
+                               std::vector<StepShare>* shares) {
+  FormBatchStep(machine, running, shares);
+  NoteStep(running, *shares);
+}
+
+void LayerwisePolicy::OnAdmitted(const MachineView&, const WaitingView& request,
+                                 const Choice& choice) {
+  budget_.OnAdmitted(request, choice);
+}
+
+bool BetterLater(const WaitingView& w) {
+  constexpr Tokens kThreshold{32};
+  return w.on_device <= kThreshold && w.pending >= kThreshold;
+}
+
+}  // namespace sluice

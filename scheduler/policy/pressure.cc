@@ -1,0 +1,120 @@
+#include "scheduler/policy/pressure.h"
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+// A resource nobody waits for still costs a little, so that ties go to less work.
+constexpr double kLeastPrice = 0.05;
+// Splits that move less than this share of a load are not worth their extra steps.
+constexpr double kLeastSplit = 0.05;
+
+double Double(Tokens n) { return static_cast<double>(n.value()); }
+double Double(Blocks n) { return static_cast<double>(n.value()); }
+
+Seconds Backlog(const MachineView& machine) {
+  return machine.link_backlog[static_cast<size_t>(LinkDirection::kHostToDevice)];
+}
+
+double PriceIn(Seconds resource, Seconds most) {
+  return most > Seconds(0) ? std::max(kLeastPrice, resource / most) : 1.0;
+}
+
+// Steps are shared with decodes: they slow compute down by their share of each step.
+Seconds Slowed(const MachineView& machine, Seconds compute) {
+  const Seconds step = machine.cost->per_token * Double(machine.step_token_limit);
+  return compute * (1 + (step > Seconds(0) ? std::min(1.0, machine.decode_step / step) : 0));
+}
+
+}  // namespace
+
+Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> waiting) {
+  Pressure p;
+  p.link = Backlog(machine);
+  p.compute = machine.compute_backlog;
+  double block_seconds = 0;
+  for (const WaitingView& w : waiting) {
+    p.link += w.load;
+    p.compute += w.compute;
+    p.recompute += w.recompute;
+    block_seconds += Double(w.need) * w.hold.value();
+  }
+  p.memory = Seconds(block_seconds / std::max(1.0, Double(machine.capacity)));
+  const Seconds most = p.most();
+  p.link_price = PriceIn(p.link, most);
+  p.compute_price = PriceIn(p.compute, most);
+  p.memory_price = PriceIn(p.memory, most);
+  if (p.link == most && p.link + p.recompute > Seconds(0)) {
+    p.balancing_share = std::clamp((p.link - p.compute) / (p.link + p.recompute), 0.0, 1.0);
+  }
+  return p;
+}
+
+PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& pressure,
+                  const WaitingView& w) {
+  const CostCoefficients& cost = *machine.cost;
+  PlanPrice p;
+  p.plan = plan;
+  p.link = w.load;
+  p.compute = w.compute;
+  double memory = Double(w.need) * w.hold.value();
+  bool possible = true;
+  switch (plan) {
+    case RequestPlan::kResident:
+      possible = w.on_host == Tokens(0);
+      break;
+    case RequestPlan::kLoad:
+      possible = w.on_host > Tokens(0);
+      break;
+    case RequestPlan::kSplit: {
+      const double share = pressure.balancing_share;
+      p.recompute = Tokens(static_cast<int64_t>(share * Double(w.on_host)));
+      p.link = w.load * (1 - share);
+      p.compute += PrefillTime(cost, w.on_device, p.recompute);
+      possible = share >= kLeastSplit && p.recompute > Tokens(0);
+      break;
+    }
+    case RequestPlan::kInPlace: {
+      p.link = Seconds(0);
+      const double queries = Double(w.fresh()) + Double(w.max_new) / 2;
+      p.compute += cost.per_in_place_token * (Double(w.on_host) * queries);
+      memory = Double(w.need_in_place) * w.hold.value();
+      possible =
+          machine.attends_in_place && w.on_host > Tokens(0) && cost.per_in_place_token > Seconds(0);
+      break;
+    }
+    case RequestPlan::kRecompute:
+      p.link = Seconds(0);
+      p.compute += w.recompute;
+      possible = w.on_host > Tokens(0);
+      break;
+  }
+  const Seconds arrived = p.link > Seconds(0) ? Backlog(machine) + p.link : Seconds(0);
+  const Seconds computed = machine.compute_backlog + Slowed(machine, p.compute) + cost.launch;
+  // Layer by layer: one layer's worth of compute is left when the last layer's load has arrived.
+  p.ready = possible ? std::max(arrived + w.compute / cost.layers, computed) : kNever;
+  p.price = !possible ? kNever
+                      : p.link * pressure.link_price + p.compute * pressure.compute_price +
+                            Seconds(memory / std::max(1.0, Double(machine.capacity))) *
+                                pressure.memory_price;
+  return p;
+}
+
+PlanPrice CheapestPlan(const MachineView& machine, const Pressure& pressure, const WaitingView& w) {
+  if (w.on_host == Tokens(0)) return PriceOf(RequestPlan::kResident, machine, pressure, w);
+  PlanPrice best = PriceOf(RequestPlan::kLoad, machine, pressure, w);
+  const auto consider = [&](RequestPlan plan) {
+    const PlanPrice other = PriceOf(plan, machine, pressure, w);
+    if (other.price < best.price) best = other;
+  };
+  if (pressure.balancing_share >= kLeastSplit) consider(RequestPlan::kSplit);
+  if (machine.attends_in_place) consider(RequestPlan::kInPlace);
+  // Never the cheapest while the link costs less than the compute it saves.
+  if (w.load * pressure.link_price > w.recompute * pressure.compute_price) {
+    consider(RequestPlan::kRecompute);
+  }
+  return best;
+}
+
+}  // namespace sluice
