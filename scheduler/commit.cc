@@ -58,6 +58,9 @@ void Scheduler::Impl::ObserveStep(const std::vector<InFlight>& entries, const St
   }
   const absl::Duration busy = (result.finished - result.started) - result.load_stall;
   calibration_.ObserveStep(parts_, ToSeconds(busy));
+  const bool decodes = std::any_of(entries.begin(), entries.end(),
+                                   [](const InFlight& e) { return e.count == Tokens(1); });
+  if (decodes) mean_step_ += (ToSeconds(result.finished - result.started) - mean_step_) / 64;
 }
 
 void Scheduler::Impl::ObserveCopy(const CopyUnderWay& copy, const CopyResult& result) {

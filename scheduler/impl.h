@@ -2,6 +2,7 @@
 //   scheduler.cc    Submit, Cancel, ends, numbers
 //   admission.cc    deadlines, admission, preemption, revocation
 //   lookahead.cc    staging and prefetch for those who wait
+//   forecast.cc     predictions, Explain
 //   views.cc        what a policy sees
 //   step_former.cc  PlanStep
 //   commit.cc       CommitStep, OnCopyDone
@@ -20,6 +21,7 @@
 #include "scheduler/kv/kv_cache.h"
 #include "scheduler/link_clock.h"
 #include "scheduler/policy/policy.h"
+#include "scheduler/policy/pressure.h"
 #include "scheduler/scheduler.h"
 #include "scheduler/sequence.h"
 #include "scheduler/waiting_room.h"
@@ -31,6 +33,7 @@ class Scheduler::Impl {
   Impl(const SchedulerOptions& options, BlockHashFunction block_hash);
 
   absl::Status Submit(RequestSpec spec, absl::Time now);
+  Explanation Explain(RequestSpec spec, absl::Time now);
   void Cancel(RequestId id, absl::Time now);
   void OnCopyDone(const CopyResult& result, absl::Time now);
   StepPlan PlanStep(absl::Time now);
@@ -57,8 +60,9 @@ class Scheduler::Impl {
   // --- scheduler.cc ---
   void AdvanceClock(absl::Time now);
   absl::Status CheckSpec(const RequestSpec& spec) const;
-  // Puts a new arrival into the queue.
-  void Enqueue(Sequence* sequence);
+  std::unique_ptr<Sequence> MakeSequence(RequestSpec spec);
+  // Puts a new arrival into the queue, unless its deadline cannot be met.
+  absl::Status Enqueue(std::unique_ptr<Sequence> owned);
   int32_t TenantIndex(const std::string& tenant);
   double KappaCritical() const;
   void Count(Decision decision) { ++decisions_[static_cast<size_t>(decision)]; }
@@ -78,7 +82,7 @@ class Scheduler::Impl {
   void MatchPrefix(Sequence* sequence);
   // The same, as a view with prices.
   WaitingView LookAt(Sequence* sequence);
-  void Price(const Sequence& sequence, WaitingView* view) const;
+  void Price(WaitingView* view) const;
   // Renews the view of one that waits. Returns whether what is cached of it has changed.
   bool Renew(size_t index);
   // Renews some views whose cached state may have changed, a bounded amount of work per step.
@@ -110,6 +114,14 @@ class Scheduler::Impl {
   // Puts a running sequence back into the queue. Its tokens stay; `revoke`: its loads do not.
   // Returns whether all its KV is on the host or on its way there.
   bool Requeue(Sequence* sequence, bool revoke = false);
+
+  // --- forecast.cc ---
+  // The plan the policy would choose for a request that came now.
+  PlanPrice PlanFor(const MachineView& machine, const Pressure& pressure,
+                    const WaitingView& view) const;
+  // From now on, with the queue as it is.
+  Seconds PredictFirstToken(const WaitingView& view, const PlanPrice& plan) const;
+  absl::Status CheckDeadline(const WaitingView& view, Seconds predicted, const PlanPrice& plan);
 
   // --- lookahead.cc ---
   // Bring KV of waiting requests closer where links are idle: from disk to host before anybody is
@@ -187,8 +199,12 @@ class Scheduler::Impl {
   Seconds admission_interval_;
   Seconds admission_clock_;  // of the last admission, or when the queue began
 
-  // Mean tokens a request gave, learned from those that ended.
-  double mean_output_ = 256;
+  // Mean time of steps with decodes, of late: what an output token costs.
+  Seconds mean_step_;
+
+  // Share of its max_new that a request gave, learned from those that ended: the only hint at how
+  // long one will decode.
+  double output_share_ = 0.5;
 
   std::vector<Copy> copies_;  // of the plan being made
 

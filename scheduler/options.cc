@@ -25,6 +25,7 @@ absl::Status SchedulerOptions::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckRange("queue_limit", queue_limit, 1, 1 << 24));
   SLUICE_RETURN_IF_ERROR(CheckRange("step_token_limit", step_token_limit.value(), 1, kMaxTokens));
   SLUICE_RETURN_IF_ERROR(CheckRange("max_running", max_running, 1, 1 << 20));
+  SLUICE_RETURN_IF_ERROR(CheckRange("min_hits_to_store", min_hits_to_store, 0, 1 << 20));
   SLUICE_RETURN_IF_ERROR(CheckRange("max_store_blocks", max_store_blocks.value(), 0, kMaxBlocks));
   SLUICE_RETURN_IF_ERROR(
       CheckRange("geometry.tokens_per_block", geometry.tokens_per_block.value(), 1, 1 << 16));

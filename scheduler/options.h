@@ -66,6 +66,10 @@ struct SchedulerOptions {
   // The backend can attend to KV in host memory (BackendInfo::attends_in_place).
   bool attend_in_place = false;
 
+  // A block is stored on the host when it is seen for the n-th time; 0 and 1: at once. Larger saves
+  // link and host memory where most prompts never come back.
+  int min_hits_to_store = 0;
+
   // Upper bound on blocks being stored to the host at a time. Blocks in transit cannot be evicted,
   // so this bounds how much of the device pool stores can hold up. 0 turns stores off.
   Blocks max_store_blocks{64};

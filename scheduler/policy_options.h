@@ -11,7 +11,7 @@ struct PolicyOptions {
   // slack: a request that has waited longer than this, plus the time the work ahead of it on
   // arrival takes, goes before all others. Smaller: closer to first come first served, fairer to
   // large requests; larger: lower mean time to first token.
-  Seconds patience{10};
+  Seconds patience{30};
 
   // slack: work queued ahead per resource. Larger hides more jitter; smaller decides later.
   Seconds lookahead{0.25};

@@ -19,6 +19,7 @@ KvCacheOptions KvOptions(const SchedulerOptions& options, const PolicyTraits& tr
   kv.host_blocks = options.host_blocks;
   kv.disk_blocks = options.disk_blocks;
   kv.max_store_blocks = options.max_store_blocks;
+  kv.min_hits_to_store = options.min_hits_to_store;
   kv.prefix_caching = options.prefix_caching;
   kv.eviction = traits.values_blocks ? EvictionOrder::kValue : EvictionOrder::kLru;
   return kv;
@@ -43,6 +44,9 @@ Scheduler::~Scheduler() = default;
 
 absl::Status Scheduler::Submit(RequestSpec spec, absl::Time now) {
   return impl_->Submit(std::move(spec), now);
+}
+Explanation Scheduler::Explain(RequestSpec spec, absl::Time now) {
+  return impl_->Explain(std::move(spec), now);
 }
 void Scheduler::Cancel(RequestId id, absl::Time now) { impl_->Cancel(id, now); }
 void Scheduler::OnCopyDone(const CopyResult& result, absl::Time now) {
@@ -115,30 +119,45 @@ absl::Status Scheduler::Impl::Submit(RequestSpec spec, absl::Time now) {
                                                      " requests waiting (limit ",
                                                      options_.queue_limit, "); retry later"));
   }
+  return Enqueue(MakeSequence(std::move(spec)));
+}
+
+std::unique_ptr<Sequence> Scheduler::Impl::MakeSequence(RequestSpec spec) {
   auto sequence = std::make_unique<Sequence>();
   sequence->tokens = std::move(spec.prompt);
-  sequence->stats.arrival = now;
+  sequence->stats.arrival = now_;
   sequence->stats.admitted = absl::InfiniteFuture();
   sequence->stats.first_token = absl::InfiniteFuture();
   sequence->stats.prompt = sequence->known();
   sequence->spec = std::move(spec);
-  sequence->arrival = next_arrival_++;
   sequence->tenant = TenantIndex(sequence->spec.tenant);
   sequence->tokens.reserve(sequence->max_length().size());
   sequence->hashes.reserve(options_.geometry.FullBlocks(sequence->max_length()).size());
   ExtendHashes(sequence.get(), options_.geometry.FullBlocks(sequence->known()));
-  Enqueue(sequence.get());
-  live_.emplace(sequence->spec.id, std::move(sequence));
-  return absl::OkStatus();
+  return sequence;
 }
 
-void Scheduler::Impl::Enqueue(Sequence* sequence) {
-  if (waiting_.empty()) admission_clock_ = Elapsed(now_);
+absl::Status Scheduler::Impl::Enqueue(std::unique_ptr<Sequence> owned) {
+  Sequence* sequence = owned.get();
+  sequence->arrival = next_arrival_;
   WaitingView view = LookAt(sequence);
-  const WaitPromise promise = policy_->Promise(LookAtMachine(), view, waiting_.views());
+  const MachineView machine = LookAtMachine();
+  const PlanPrice plan = PlanFor(machine, PressureOf(machine, waiting_.views()), view);
+  const Seconds predicted = PredictFirstToken(view, plan);
+  SLUICE_RETURN_IF_ERROR(CheckDeadline(view, predicted, plan));
+
+  const WaitPromise promise = policy_->Promise(machine, view, waiting_.views());
   sequence->overdue_at = view.overdue_at = promise.overdue_at;
   if (promise.bound < kNever) sequence->stats.wait_bound = ToDuration(promise.bound);
+  sequence->stats.predicted_ttft = ToDuration(predicted);
+  if (waiting_.empty()) admission_clock_ = now();
+  ++next_arrival_;
   waiting_.Add(sequence, view);
+  Event& event = events_.emplace_back();
+  event.request = sequence->spec.id;
+  event.predicted_ttft = sequence->stats.predicted_ttft;
+  live_.emplace(sequence->spec.id, std::move(owned));
+  return absl::OkStatus();
 }
 
 int32_t Scheduler::Impl::TenantIndex(const std::string& tenant) {
@@ -160,8 +179,10 @@ void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status 
                           absl::Time now, std::optional<SampledToken> token) {
   sequence->stats.finished = now;
   if (sequence->state == Sequence::State::kRunning) ChargeHold(sequence);
-  if (sequence->stats.output > Tokens(0)) {
-    mean_output_ += (static_cast<double>(sequence->stats.output.value()) - mean_output_) / 16;
+  if (reason == FinishReason::kStop || reason == FinishReason::kLength) {
+    const double share = static_cast<double>(sequence->stats.output.value()) /
+                         static_cast<double>(sequence->spec.max_new.value());
+    output_share_ += (share - output_share_) / 32;
   }
   Event event;
   event.request = sequence->spec.id;

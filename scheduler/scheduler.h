@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
+#include "scheduler/explanation.h"
 #include "scheduler/options.h"
 #include "scheduler/request.h"
 #include "scheduler/stats.h"
@@ -34,11 +35,13 @@ struct RequestFinish {
   RequestStats stats;
 };
 
-// What a client should hear about: a token, the end, or both.
+// What a client should hear about: that its request was queued (once, first), a token, the end.
 struct Event {
   using Finish = RequestFinish;
 
   RequestId request;
+  // When its first token is predicted, counted from its arrival.
+  std::optional<absl::Duration> predicted_ttft;
   std::optional<SampledToken> token;
   std::optional<Finish> finish;  // at most once per request, on its last event
 };
@@ -54,8 +57,12 @@ class Scheduler {
 
   // Queues a request. After OK, the request ends with exactly one Finish event.
   // Returns INVALID_ARGUMENT if it can never fit (longer than max_model_len, or more blocks than
-  // the device has); RESOURCE_EXHAUSTED if the queue is full; ALREADY_EXISTS if the id is live.
+  // the device has); RESOURCE_EXHAUSTED if the queue is full, or if first_token_deadline cannot be
+  // met as far as can be told (SchedulerOptions::refuse_late); ALREADY_EXISTS if the id is live.
   absl::Status Submit(RequestSpec spec, absl::Time now);
+
+  // What would happen to this request now, and why. Changes nothing.
+  Explanation Explain(RequestSpec spec, absl::Time now);
 
   // Ends a request (Finish with kCancelled). Unknown ids are ignored: it may just have ended.
   void Cancel(RequestId id, absl::Time now);

@@ -55,12 +55,12 @@ WaitingView Scheduler::Impl::LookAt(Sequence* sequence) {
   view.pending = geometry.TokensIn(match_.pending);
   view.need = kv_.Need(match_, total);
   view.need_in_place = view.need - match_.host_only;
-  Price(*sequence, &view);
+  Price(&view);
   sequence->looked_at = kv_.content_epoch();
   return view;
 }
 
-void Scheduler::Impl::Price(const Sequence& sequence, WaitingView* view) const {
+void Scheduler::Impl::Price(WaitingView* view) const {
   const auto bytes = [this](Tokens n) {
     return Bytes(n.value() * cost_.kv_bytes_per_token.value());
   };
@@ -75,9 +75,10 @@ void Scheduler::Impl::Price(const Sequence& sequence, WaitingView* view) const {
   view->compute = PrefillTime(cost_, cached, view->fresh());
   view->recompute =
       PrefillTime(cost_, view->on_device, view->tokens - view->on_device) - view->compute;
-  const Seconds token = std::max(cost_.floor, cost_.weight_read) + cost_.launch +
-                        cost_.per_context_token * Double(view->tokens);
-  const double outputs = std::min(mean_output_, Double(sequence.max_length() - view->tokens));
+  const Seconds token =
+      std::max(mean_step_, cost_.launch + std::max(cost_.floor, cost_.weight_read));
+  const double outputs = output_share_ * Double(view->max_new);
+  view->decode = cost_.per_context_token * (Double(view->tokens) * outputs);
   view->hold = view->load + view->compute + token * outputs;
 }
 
@@ -154,6 +155,8 @@ MachineView Scheduler::Impl::LookAtMachine() const {
     if (s->stats.output > Tokens(0) && remaining == Tokens(1)) {
       decodes.Add({s->computed, Tokens(1), s->in_place});
       ++machine.decoding;
+      const double left = output_share_ * Double(s->max_length() - s->known());
+      machine.decode_backlog += cost_.per_context_token * (Double(s->computed) * left);
     } else {
       machine.compute_backlog += PrefillTime(cost_, s->computed, remaining);
     }

@@ -50,10 +50,10 @@ struct WaitingView {
   // for new arrivals, a few steps old for others). The four follow each other in no fixed order
   // except that `pending` comes last; the rest of `tokens` is new.
   Tokens on_device;
-  Tokens on_host;  // on the host only, or on its way from there to the device
-  Tokens on_disk;  // on the disk only, or on its way from there to the host
+  Tokens on_host;        // on the host only, or on its way from there to the device
+  Tokens on_disk;        // on the disk only, or on its way from there to the host
   bool staging = false;  // (some of) on_disk is on its way to the host for this request
-  Tokens pending;  // being computed by a running request right now
+  Tokens pending;        // being computed by a running request right now
 
   // Device blocks it takes from the room: its whole need (tokens and max_new) without what it
   // shares with running requests.
@@ -65,8 +65,9 @@ struct WaitingView {
   Seconds stage;      // disk part over the disk link
   Seconds compute;    // new tokens, everything cached being used
   Seconds recompute;  // extra compute if host and disk parts are computed instead
-  // How long it will hold its device blocks, at a guess that uses no output length: load, compute
-  // and the mean decode time of requests so far.
+  // Guesses that use no output length, only max_new and the share of it that requests gave so far:
+  // what its decodes add to steps, and how long it will hold its device blocks.
+  Seconds decode;
   Seconds hold;
 
   Tokens fresh() const { return tokens - on_device - on_host - on_disk; }  // `pending` included
@@ -102,12 +103,13 @@ struct MachineView {
   Blocks capacity;
   int64_t running = 0;  // admitted
   int64_t max_running = 0;
-  int64_t loading = 0;  // of them, with loads under way
+  int64_t loading = 0;          // of them, with loads under way
   int32_t lowest_priority = 0;  // of those admitted; meaningless if none is
 
   // Work queued or under way, as time on each resource.
   std::array<Seconds, kLinkDirectionCount> link_backlog{};
   Seconds compute_backlog;  // prefill of admitted requests
+  Seconds decode_backlog;   // what their decodes will probably add to steps
   Seconds decode_step;      // a step with the present decodes and nothing else
   // Mean time between two admissions while requests waited, of late.
   Seconds admission_interval;
@@ -160,6 +162,7 @@ struct ResourceUse {
 
 // What the scheduler does for a policy besides asking it.
 struct PolicyTraits {
+  bool chooses_plans = false;   // by price (pressure.h); false: cached KV is always loaded
   bool revokes_loads = false;   // an overdue request may take blocks of those still loading
   bool prefetches = false;      // idle links bring KV of waiting requests closer
   bool gates_stores = false;    // stores only what is likely to be used again
@@ -206,6 +209,12 @@ class Policy {
   virtual void OnAdmitted(const MachineView& /*machine*/, const WaitingView& /*request*/,
                           const Choice& /*choice*/) {}
   virtual void OnUse(const ResourceUse& /*use*/) {}
+
+  // Whether `a`, which waits, will probably be admitted before `b`, which has just arrived; for
+  // predictions.
+  virtual bool ServesBefore(const WaitingView& a, const WaitingView& b) const {
+    return a.priority >= b.priority;
+  }
 
   // What `request`, which has just arrived, is promised. `ahead`: all that waits, it not included.
   virtual WaitPromise Promise(const MachineView& /*machine*/, const WaitingView& /*request*/,

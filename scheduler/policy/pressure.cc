@@ -32,11 +32,11 @@ Seconds Slowed(const MachineView& machine, Seconds compute) {
 Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> waiting) {
   Pressure p;
   p.link = Backlog(machine);
-  p.compute = machine.compute_backlog;
+  p.compute = machine.compute_backlog + machine.decode_backlog;
   double block_seconds = 0;
   for (const WaitingView& w : waiting) {
     p.link += w.load;
-    p.compute += w.compute;
+    p.compute += w.compute + w.decode;
     p.recompute += w.recompute;
     block_seconds += Double(w.need) * w.hold.value();
   }
@@ -87,6 +87,7 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
     case RequestPlan::kRecompute:
       p.link = Seconds(0);
       p.compute += w.recompute;
+      memory += Double(w.need) * (w.recompute - w.load).value();
       possible = w.on_host > Tokens(0);
       break;
   }

@@ -15,7 +15,7 @@ namespace sluice {
 
 struct Pressure {
   Seconds link;       // queued loads, and those of all waiting requests
-  Seconds compute;    // prefill of admitted and waiting requests
+  Seconds compute;    // prefill and (probable) decodes of admitted and waiting requests
   Seconds memory;     // device memory: block-seconds of waiting requests over the pool's blocks
   Seconds recompute;  // what computing every waiting request's host KV would add
 

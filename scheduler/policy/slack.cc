@@ -13,6 +13,9 @@ namespace sluice {
 namespace {
 
 constexpr Seconds kShareHalfLife{60};
+// The work ahead of a request on arrival may take this many times as long, because shorter work
+// goes first, before the request is overdue.
+constexpr double kDelay = 3;
 // A request waits for a prefix that another one is computing if that saves this share of its work.
 constexpr double kWorthJoining = 0.25;
 // Nobody waits longer than this for a disk, whatever it promises.
@@ -28,6 +31,7 @@ class SlackPolicy final : public Policy {
   const char* name() const override { return "slack"; }
   PolicyTraits traits() const override {
     PolicyTraits traits;
+    traits.chooses_plans = true;
     traits.revokes_loads = true;
     traits.prefetches = true;
     traits.values_blocks = true;
@@ -37,8 +41,13 @@ class SlackPolicy final : public Policy {
   Verdict Pick(const MachineView& machine, std::span<const WaitingView> waiting) override;
   void FormStep(const MachineView& machine, std::span<const RunningView> running,
                 std::vector<StepShare>* shares) override;
+  int64_t LoadRank(const MachineView& machine, const WaitingView& admitted) const override;
   void OnAdmitted(const MachineView& machine, const WaitingView& request,
                   const Choice& choice) override;
+  bool ServesBefore(const WaitingView& a, const WaitingView& b) const override {
+    if (a.priority != b.priority) return a.priority > b.priority;
+    return a.load + a.compute <= b.load + b.compute;
+  }
   WaitPromise Promise(const MachineView& machine, const WaitingView& request,
                       std::span<const WaitingView> ahead) const override;
 
@@ -167,22 +176,29 @@ double SlackPolicy::Gain(const MachineView& machine, const WaitingView& request,
 }
 
 // A resource with enough work queued takes no more: what goes first there is decided as late as
-// possible. A request that mainly needs the other resource is let in.
+// possible. A request that mainly needs the other resource is let in, and so is one so small that
+// it overtakes what is queued: steps take short prefills first, links short loads (LoadRank).
 bool SlackPolicy::MayQueue(const MachineView& machine, const PlanPrice& price,
                            Decision* why) const {
   const Seconds ahead = options_.lookahead;
+  const Seconds small = ahead / 2;
   const bool link_full = Backlog(machine, LinkDirection::kHostToDevice) > ahead;
   const bool compute_full = machine.compute_backlog > ahead;
-  const Seconds slack = price.compute - price.link;
-  if (link_full && (compute_full || slack < Seconds(0)) && price.link > Seconds(0)) {
+  const bool link_heavy = price.link > price.compute;
+  if (link_full && price.link > small && (compute_full || link_heavy)) {
     *why = Decision::kWaitLink;
     return false;
   }
-  if (compute_full && (slack >= Seconds(0) || link_full)) {
+  if (compute_full && price.compute > small && (link_full || !link_heavy)) {
     *why = Decision::kWaitCompute;
     return false;
   }
   return true;
+}
+
+// Shortest load first. Loads are short against `patience`; the link promotes those that wait long.
+int64_t SlackPolicy::LoadRank(const MachineView& /*machine*/, const WaitingView& admitted) const {
+  return static_cast<int64_t>(admitted.load.value() * 1e6);
 }
 
 void SlackPolicy::OnAdmitted(const MachineView& machine, const WaitingView& request,
@@ -194,13 +210,13 @@ void SlackPolicy::OnAdmitted(const MachineView& machine, const WaitingView& requ
                  static_cast<double>(request.need.value()) * request.hold.value());
 }
 
-// What waits ahead takes as long as admissions took of late, or its scarcest resource's time; twice
-// that leaves room for shorter work to go first. A worst case serves it one after the other,
-// each with all its outputs in the longest steps.
+// What waits ahead takes as long as admissions took of late, or its scarcest resource's time;
+// kDelay times that leaves room for shorter work to go first. A worst case serves it one after the
+// other, each with all its outputs in the longest steps.
 WaitPromise SlackPolicy::Promise(const MachineView& machine, const WaitingView& request,
                                  std::span<const WaitingView> ahead) const {
   const Seconds served = machine.admission_interval * static_cast<double>(ahead.size());
-  const Seconds before = 2 * std::max(served, PressureOf(machine, ahead).most());
+  const Seconds before = kDelay * std::max(served, PressureOf(machine, ahead).most());
   Seconds serial = machine.drain;
   const auto serve = [&](const WaitingView& w) {
     serial += w.load + w.compute + w.recompute +

@@ -69,8 +69,10 @@ void SimulateCommand::DefineFlags(FlagSet& flags) {
       .Default("1");
   flags.Number("rate-scale", &o.rate_scale, 0, 1e9, "X",
                "multiplies the rate of arrivals; 0 = all at once");
-  flags.Number("utilization", &o.utilization, 1e-3, 100, "U",
-               "scales arrivals so that the bottleneck's work takes this share of the time");
+  flags.Number(
+      "utilization", &o.utilization, 1e-3, 100, "U",
+      "scales arrivals to this share of what the machine can bear, whatever its bottleneck "
+      "(measured by a pilot run under fcfs)");
   flags.Exclusive("rate-scale", "utilization");
   flags.Integer("max-input", &o.max_input, 1, kMaxTokens, "TOKENS", "leave out longer prompts");
   flags.Number("keep", &o.keep, 1e-6, 1, "SHARE", "share of a trace's conversations to keep");

@@ -39,7 +39,7 @@ struct SimulateOptions {
   Tokens max_num_batched_tokens{8192};
   double tpot_target_s = 0.1;
   int64_t max_queue = 1 << 20;
-  double patience_s = 10;
+  double patience_s = 30;
   double lookahead_s = 0.25;
 
   double noise = 0;

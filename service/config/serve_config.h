@@ -41,7 +41,7 @@ struct ServeConfig {
   bool preemption = true;
   std::string policy = "slack";
   double tpot_target_ms = 100;
-  double patience_s = 10;
+  double patience_s = 30;
   std::string calibration;  // empty: the default place, if there is a file
 
   // --- Process ---

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
@@ -44,19 +45,30 @@ EngineLoop::EngineLoop(Scheduler& scheduler, Backend& backend, Metrics* metrics,
 
 absl::Status EngineLoop::Submit(RequestSpec spec, std::shared_ptr<EventSink> sink) {
   std::lock_guard<std::mutex> lock(mu_);
-  if (draining_) {
+  absl::Status room = CheckInboxLocked(inbox_.submissions.size(), "requests");
+  if (!room.ok()) {
     if (metrics_ != nullptr) metrics_->OnRefused();
-    return absl::UnavailableError("the server is draining; try another one");
-  }
-  if (static_cast<int64_t>(inbox_.submissions.size()) >= options_.inbox_limit) {
-    if (metrics_ != nullptr) metrics_->OnRefused();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "inbox is full: ", inbox_.submissions.size(),
-        " requests arrived since the last step (limit ", options_.inbox_limit, "); retry later"));
+    return room;
   }
   inbox_.submissions.push_back({std::move(spec), std::move(sink)});
   work_.notify_one();
   return absl::OkStatus();
+}
+
+absl::Status EngineLoop::Explain(RequestSpec spec, std::function<void(Explanation)> answer) {
+  std::lock_guard<std::mutex> lock(mu_);
+  SLUICE_RETURN_IF_ERROR(CheckInboxLocked(inbox_.questions.size(), "questions"));
+  inbox_.questions.push_back({std::move(spec), std::move(answer)});
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+absl::Status EngineLoop::CheckInboxLocked(size_t waiting, const char* what) const {
+  if (draining_) return absl::UnavailableError("the server is draining; try another one");
+  if (static_cast<int64_t>(waiting) < options_.inbox_limit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("inbox is full: ", waiting, " ", what,
+                                                   " arrived since the last step (limit ",
+                                                   options_.inbox_limit, "); retry later"));
 }
 
 void EngineLoop::Cancel(RequestId id) {
@@ -89,10 +101,11 @@ bool EngineLoop::RunOnce() {
   ApplyFinishedCopies();
   const StepPlan plan = scheduler_.PlanStep(clock_());
   StartCopies(plan);
-  if (!plan.sequences.empty()) RunStep(plan);
-  // First the numbers, then the tokens: a client that asks for the load after an answer sees it.
-  Publish();
-  Deliver();
+  if (!plan.sequences.empty()) {
+    Deliver();  // predictions and ends need not wait for the step
+    RunStep(plan);
+  }
+  if (!Deliver()) Publish();
   return !plan.sequences.empty() || !plan.copies.empty();
 }
 
@@ -117,16 +130,28 @@ EngineLoop::Inbox EngineLoop::TakeInbox() {
 
 void EngineLoop::Admit(Inbox inbox) {
   const absl::Time now = clock_();
-  for (Submission& s : inbox.submissions) {
-    const RequestId id = s.spec.id;
-    if (absl::Status queued = scheduler_.Submit(std::move(s.spec), now); !queued.ok()) {
-      if (metrics_ != nullptr) metrics_->OnRefused();
-      s.sink->Push(FinishEvent(id, FinishReason::kError, std::move(queued)));
-      continue;
-    }
-    clients_[id] = Client{std::move(s.sink), now};
-  }
+  for (Submission& submission : inbox.submissions) AdmitOne(std::move(submission), now);
   for (const RequestId id : inbox.cancels) scheduler_.Cancel(id, now);
+  for (Question& question : inbox.questions) {
+    question.answer(scheduler_.Explain(std::move(question.spec), now));
+  }
+}
+
+void EngineLoop::AdmitOne(Submission submission, absl::Time now) {
+  RequestObserver* const observer = options_.observer;
+  const RequestId id = submission.spec.id;
+  Client client;
+  client.arrival = now;
+  if (observer != nullptr) client.ticket = observer->OnArrival(submission.spec, now);
+  absl::Status queued = scheduler_.Submit(std::move(submission.spec), now);
+  if (queued.ok()) {
+    client.sink = std::move(submission.sink);
+    clients_[id] = std::move(client);
+    return;
+  }
+  if (metrics_ != nullptr) metrics_->OnRefused();
+  if (observer != nullptr) observer->OnEnd(client.ticket, Tokens(0));
+  submission.sink->Push(FinishEvent(id, FinishReason::kError, std::move(queued)));
 }
 
 void EngineLoop::ApplyFinishedCopies() {
@@ -161,12 +186,16 @@ void EngineLoop::RunStep(const StepPlan& plan) {
   scheduler_.CommitStep(result, clock_());
 }
 
-void EngineLoop::Deliver() {
+bool EngineLoop::Deliver() {
+  bool any = false;
   // Delivering may cancel a request, which makes further events.
   for (std::vector<Event> events = scheduler_.TakeEvents(); !events.empty();
        events = scheduler_.TakeEvents()) {
+    // First the numbers, then the tokens: a client that asks for the load after an answer sees it.
+    if (!std::exchange(any, true)) Publish();
     for (Event& event : events) DeliverOne(std::move(event));
   }
+  return any;
 }
 
 void EngineLoop::DeliverOne(Event event) {
@@ -176,7 +205,7 @@ void EngineLoop::DeliverOne(Event event) {
   if (event.token.has_value()) NoteToken(client);
   const bool last = event.finish.has_value();
   if (last) {
-    NoteFinish(*event.finish);
+    NoteFinish(client, *event.finish);
     if (client.overflowed) {
       const int64_t limit = client.sink->capacity().value();
       event.finish->status = absl::CancelledError(absl::StrCat("client read too slowly: ", limit,
@@ -194,6 +223,7 @@ void EngineLoop::DeliverOne(Event event) {
 }
 
 void EngineLoop::NoteToken(Client& client) {
+  client.output += Tokens(1);
   if (metrics_ == nullptr) return;
   const absl::Time now = clock_();
   if (client.last_token == absl::InfinitePast()) {
@@ -204,7 +234,8 @@ void EngineLoop::NoteToken(Client& client) {
   client.last_token = now;
 }
 
-void EngineLoop::NoteFinish(const Event::Finish& finish) {
+void EngineLoop::NoteFinish(const Client& client, const Event::Finish& finish) {
+  if (options_.observer != nullptr) options_.observer->OnEnd(client.ticket, client.output);
   if (metrics_ != nullptr) metrics_->OnFinish(finish);
   const absl::Time now = clock_();
   if (last_finish_ != absl::InfinitePast()) {
@@ -229,10 +260,17 @@ void EngineLoop::Publish() {
 }
 
 void EngineLoop::Abandon() {
-  Admit(TakeInbox());
+  const absl::Status stopped = absl::UnavailableError("the server is shutting down");
+  Inbox inbox = TakeInbox();
+  for (Question& question : std::exchange(inbox.questions, {})) {
+    Explanation none;
+    none.status = stopped;
+    question.answer(std::move(none));
+  }
+  Admit(std::move(inbox));
   for (auto& [id, client] : clients_) {
-    client.sink->Push(FinishEvent(id, FinishReason::kCancelled,
-                                  absl::UnavailableError("the server is shutting down")));
+    if (options_.observer != nullptr) options_.observer->OnEnd(client.ticket, client.output);
+    client.sink->Push(FinishEvent(id, FinishReason::kCancelled, stopped));
   }
   clients_.clear();
 }

@@ -19,15 +19,18 @@
 #include "backend/backend.h"
 #include "scheduler/scheduler.h"
 #include "service/engine/event_sink.h"
+#include "service/engine/request_observer.h"
 #include "service/telemetry/metrics.h"
 
 namespace sluice {
 
 struct EngineOptions {
-  // Submissions that may wait for the engine thread's next turn.
+  // Submissions, and as many questions, that may wait for the engine thread's next turn.
   int64_t inbox_limit = 4096;
   // load() and the metrics' totals are renewed at most this often. 0: on every turn.
   absl::Duration publish_interval = absl::ZeroDuration();
+  // Not owned; must outlive the loop. Null: nobody listens.
+  RequestObserver* observer = nullptr;
 };
 
 // What GetLoad answers; renewed once per turn, or per publish_interval.
@@ -55,6 +58,11 @@ class EngineLoop {
   // is full, UNAVAILABLE if draining.
   absl::Status Submit(RequestSpec spec, std::shared_ptr<EventSink> sink);
 
+  // Asks what would happen to a request (Scheduler::Explain); its id is not looked at. After OK,
+  // `answer` is called once: by the engine thread, on its next turn, so it must not block; or with
+  // UNAVAILABLE, if the engine stops first. Returns what Submit() returns.
+  absl::Status Explain(RequestSpec spec, std::function<void(Explanation)> answer);
+
   // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
   void Cancel(RequestId id);
 
@@ -77,7 +85,8 @@ class EngineLoop {
   // No live requests and an empty inbox.
   bool idle() const;
 
-  // Ends every live request with UNAVAILABLE; for a stop that does not wait.
+  // Ends every live request, and answers every question, with UNAVAILABLE; for a stop that does not
+  // wait.
   void Abandon();
 
  private:
@@ -85,16 +94,23 @@ class EngineLoop {
     RequestSpec spec;
     std::shared_ptr<EventSink> sink;
   };
+  struct Question {
+    RequestSpec spec;
+    std::function<void(Explanation)> answer;
+  };
   struct Inbox {
     std::vector<Submission> submissions;
     std::vector<RequestId> cancels;
-    bool empty() const { return submissions.empty() && cancels.empty(); }
+    std::vector<Question> questions;
+    bool empty() const { return submissions.empty() && cancels.empty() && questions.empty(); }
   };
 
   struct Client {
     std::shared_ptr<EventSink> sink;
     absl::Time arrival;
     absl::Time last_token = absl::InfinitePast();
+    Tokens output;
+    RequestObserver::Ticket ticket = 0;
     bool overflowed = false;
   };
   struct CopyUnderWay {
@@ -102,15 +118,17 @@ class EngineLoop {
     absl::Time queued;
   };
 
+  absl::Status CheckInboxLocked(size_t waiting, const char* what) const;
   Inbox TakeInbox();
   void Admit(Inbox inbox);
+  void AdmitOne(Submission submission, absl::Time now);
   void ApplyFinishedCopies();
   void StartCopies(const StepPlan& plan);
   void RunStep(const StepPlan& plan);
-  void Deliver();
+  bool Deliver();  // false: there was nothing, and Publish() was not called
   void DeliverOne(Event event);
   void NoteToken(Client& client);
-  void NoteFinish(const Event::Finish& finish);
+  void NoteFinish(const Client& client, const Event::Finish& finish);
   void Publish();
 
   Scheduler& scheduler_;

@@ -11,7 +11,10 @@ bool TokenStream::Push(Event event) {
     std::lock_guard<std::mutex> lock(mu_);
     SLUICE_CHECK(!finished_);
     finished_ = event.finish.has_value();
-    if (!finished_ && static_cast<int64_t>(events_.size()) >= capacity_.value()) return false;
+    if (event.token.has_value()) {
+      if (!finished_ && unread_ >= capacity_.value()) return false;
+      ++unread_;
+    }
     events_.push_back(std::move(event));
     if (events_.size() > 1) return true;
   }
@@ -21,6 +24,7 @@ bool TokenStream::Push(Event event) {
 
 std::vector<Event> TokenStream::TakeAll() {
   std::lock_guard<std::mutex> lock(mu_);
+  unread_ = 0;
   return std::exchange(events_, {});
 }
 

@@ -23,7 +23,7 @@ class TokenStream final : public EventSink {
   TokenStream(Tokens capacity, std::function<void()> on_ready)
       : capacity_(capacity), on_ready_(std::move(on_ready)) {}
 
-  // Writer. False if the reader is `capacity` tokens behind and `event` is not the last.
+  // Writer. False if `event` is a token, not the last, and the reader is `capacity` tokens behind.
   // REQUIRES: no event with `finish` was pushed before.
   bool Push(Event event) override;
 
@@ -38,6 +38,7 @@ class TokenStream final : public EventSink {
 
   std::mutex mu_;
   std::vector<Event> events_;  // guarded by mu_
+  int64_t unread_ = 0;         // guarded by mu_; tokens among them
   bool finished_ = false;      // guarded by mu_
 };
 

@@ -12,6 +12,9 @@
 namespace sluice {
 namespace {
 
+// Promised in inference.proto.
+constexpr char kPredictedTtftKey[] = "sluice-predicted-ttft-ms";
+
 ModelLimits LimitsOf(const v1::ServerInfo& info) {
   ModelLimits limits;
   limits.vocab_size = static_cast<int32_t>(info.vocab_size());
@@ -125,6 +128,8 @@ void GenerateCall::OnReady() {
     std::lock_guard<std::mutex> lock(mu_);
     for (Sample& sample : samples_) {
       for (Event& event : sample.stream->TakeAll()) {
+        const bool first = &sample == &samples_.front();
+        if (first && event.predicted_ttft.has_value()) NotePrediction(*event.predicted_ttft);
         const bool found_stop = sample.output.Apply(std::move(event));
         if (found_stop) shared_.context().engine.loop().Cancel(sample.id);
       }
@@ -134,6 +139,16 @@ void GenerateCall::OnReady() {
   }
   Perform(action);
 }
+
+// gRPC may still be reading the map if it has begun to send; until then it is ours.
+void GenerateCall::NotePrediction(absl::Duration ttft) {
+  predicted_ = true;
+  if (metadata_sent_ || closed_ || ttft == absl::InfiniteDuration()) return;
+  rpc_->AddInitialMetadata(kPredictedTtftKey,
+                           absl::StrFormat("%.3f", absl::ToDoubleMilliseconds(ttft)));
+}
+
+void GenerateCall::OnSendInitialMetadataDone(bool ok) { OnWriteDone(ok); }
 
 void GenerateCall::OnWriteDone(bool ok) {
   Action action = Action::kNone;
@@ -182,8 +197,15 @@ GenerateCall::Action GenerateCall::NextLocked() {
     closed_ = true;
     return Action::kFinish;
   }
+  // Sample 0 may be a turn of the engine behind the others.
+  if (!predicted_ && !samples_.front().output.ended()) return Action::kNone;
   std::optional<v1::GenerateResponse> message = NextMessageLocked();
-  if (!message.has_value()) return Action::kNone;
+  if (!message.has_value() && metadata_sent_) return Action::kNone;
+  metadata_sent_ = true;
+  if (!message.has_value()) {
+    writing_ = true;
+    return Action::kSendMetadata;
+  }
   buffer_ = SerializeMessage(*message);
   writing_ = true;
   if (reported_ < samples_.size()) return Action::kWrite;
@@ -216,6 +238,8 @@ void GenerateCall::Perform(Action action) {
   switch (action) {
     case Action::kNone:
       return;
+    case Action::kSendMetadata:
+      return StartSendInitialMetadata();
     case Action::kWrite:
       return StartWrite(&buffer_);
     case Action::kWriteLast:

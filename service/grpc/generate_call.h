@@ -76,6 +76,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnReady() override;
 
   // From gRPC, any thread.
+  void OnSendInitialMetadataDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
@@ -87,7 +88,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     SampleOutput output;
     bool reported = false;  // its Finished was handed to gRPC
   };
-  enum class Action { kNone, kWrite, kWriteLast, kFinish, kAbort };
+  enum class Action { kNone, kSendMetadata, kWrite, kWriteLast, kFinish, kAbort };
 
   GenerateCall(grpc::CallbackServerContext* rpc, GenerateShared& shared);
 
@@ -96,6 +97,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void CancelSamplesLocked();
   // The first end wins; it is sent when no write is under way.
   void EndLocked(const absl::Status& status);
+  // Puts the prediction into the initial metadata.
+  void NotePrediction(absl::Duration ttft);
   // Looks for a failed sample, or one that is too far behind.
   void NoteProblemsLocked();
   // What to do now; the caller performs it after releasing the lock.
@@ -113,6 +116,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::vector<Sample> samples_;      // guarded by mu_; complete before the first is submitted
   size_t next_sample_ = 0;           // guarded by mu_; whose turn it is to write
   size_t reported_ = 0;              // guarded by mu_
+  bool predicted_ = false;           // guarded by mu_; metadata is complete, messages may leave
+  bool metadata_sent_ = false;       // guarded by mu_; or leaves with the message being written
   bool writing_ = false;             // guarded by mu_; `buffer_` belongs to gRPC
   bool aborting_ = false;            // guarded by mu_; Perform(kAbort) is under way
   bool closed_ = false;              // guarded by mu_; Finish() was called

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "scheduler/base/status_macros.h"
+#include "service/grpc/explain_call.h"
 #include "service/grpc/unary.h"
 
 namespace sluice {
@@ -13,6 +14,12 @@ InferenceService::InferenceService(const ServiceContext& context, std::shared_pt
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request) {
   return GenerateCall::Start(rpc, *request, shared_);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Explain(grpc::CallbackServerContext* /*rpc*/,
+                                                    const grpc::ByteBuffer* request,
+                                                    grpc::ByteBuffer* response) {
+  return ExplainCall::Start(*request, response, shared_);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* rpc,

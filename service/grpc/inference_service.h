@@ -16,9 +16,9 @@
 namespace sluice {
 
 // Raw: see wire.h.
-using RawInferenceService =
-    v1::Inference::WithRawCallbackMethod_Generate<v1::Inference::WithRawCallbackMethod_Tokenize<
-        v1::Inference::WithRawCallbackMethod_Detokenize<v1::Inference::Service>>>;
+using RawInferenceService = v1::Inference::WithRawCallbackMethod_Generate<
+    v1::Inference::WithRawCallbackMethod_Explain<v1::Inference::WithRawCallbackMethod_Tokenize<
+        v1::Inference::WithRawCallbackMethod_Detokenize<v1::Inference::Service>>>>;
 
 class InferenceService final : public RawInferenceService {
  public:
@@ -27,6 +27,9 @@ class InferenceService final : public RawInferenceService {
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* rpc,
                                                        const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* rpc,
+                                    const grpc::ByteBuffer* request,
+                                    grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* rpc,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override;

@@ -269,4 +269,20 @@ absl::StatusOr<ParsedRequest> CheckGenerateRequest(const v1::GenerateRequest& re
   return parsed;
 }
 
+absl::StatusOr<RequestSpec> CheckExplainRequest(v1::ExplainRequest request,
+                                                const ModelLimits& limits,
+                                                const Tokenizer& tokenizer, absl::Time now) {
+  if (request.has_max_tokens() && request.max_tokens() == 0) {
+    return Invalid("max_tokens: 0 is not at least 1; leave it unset for no limit");
+  }
+  v1::GenerateRequest generate;
+  if (request.has_text()) generate.set_text(std::move(*request.mutable_text()));
+  if (request.has_token_ids()) generate.mutable_token_ids()->Swap(request.mutable_token_ids());
+  generate.mutable_scheduling()->Swap(request.mutable_scheduling());
+  if (request.has_max_tokens()) generate.mutable_stopping()->set_max_tokens(request.max_tokens());
+  SLUICE_ASSIGN_OR_RETURN(ParsedRequest parsed,
+                          CheckGenerateRequest(generate, limits, {}, tokenizer, {now, 0, ""}));
+  return std::move(parsed.samples.front());
+}
+
 }  // namespace sluice

@@ -60,6 +60,11 @@ absl::StatusOr<ParsedRequest> CheckGenerateRequest(const v1::GenerateRequest& re
                                                    const Tokenizer& tokenizer,
                                                    const Arrival& arrival);
 
+// The same for a question about a request. The spec has no id.
+absl::StatusOr<RequestSpec> CheckExplainRequest(v1::ExplainRequest request,
+                                                const ModelLimits& limits,
+                                                const Tokenizer& tokenizer, absl::Time now);
+
 // Ids a client sent, in range. `field` names them in the message.
 // Returns INVALID_ARGUMENT naming the first id outside [0, vocab_size).
 absl::StatusOr<std::vector<TokenId>> CheckTokenIds(

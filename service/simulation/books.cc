@@ -50,6 +50,7 @@ void Books::Finish(const Event::Finish& finish, RequestRecord* record) {
   record->computed = stats.computed;
   record->recomputed = stats.recomputed;
   record->cached_recomputed = stats.cached_recomputed;
+  record->loaded = stats.loaded;
   record->kappa = stats.kappa();
   record->device_s = absl::ToDoubleSeconds(stats.device_share);
   record->link_s = absl::ToDoubleSeconds(stats.load_busy);

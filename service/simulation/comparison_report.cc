@@ -21,7 +21,7 @@ std::string Time(double seconds) {
   if (!std::isfinite(seconds)) return "none";
   if (seconds < 1e-3) return absl::StrFormat("%.0f µs", seconds * 1e6);
   if (seconds < 1) return absl::StrFormat("%.1f ms", seconds * 1e3);
-  return absl::StrFormat(seconds < 100 ? "%.2f s" : "%.0f s", seconds);
+  return seconds < 100 ? absl::StrFormat("%.2f s", seconds) : absl::StrFormat("%.0f s", seconds);
 }
 
 std::string Share(double part, double whole) {

@@ -38,6 +38,7 @@ struct RequestRecord {
   Tokens computed;
   Tokens recomputed;
   Tokens cached_recomputed;  // of `computed`, cached off the device
+  Bytes loaded;              // copied to the device for it; not what others loaded and it joined
   double kappa = 0;
 
   double device_s = 0;              // its share of its steps

@@ -37,6 +37,18 @@ WorkItem ItemOf(const RequestRecord& record) {
   return item;
 }
 
+// The same without what others loaded: blocks that several requests wait for move once.
+WorkItem OwnWorkOf(const RequestRecord& record, const CostCoefficients& cost, WorkItem item) {
+  const Tokens own =
+      record.cached_recomputed + Tokens(record.loaded.value() / cost.kv_bytes_per_token.value());
+  const Tokens joined = std::max(Tokens(0), item.on_host + item.on_disk - own);
+  item.on_device += joined;
+  const Tokens from_host = std::min(joined, item.on_host);
+  item.on_host -= from_host;
+  item.on_disk -= joined - from_host;
+  return item;
+}
+
 // What is collected request by request.
 struct Collected {
   std::vector<WorkItem> items;
@@ -118,7 +130,7 @@ Summary Summarize(const SimulationResult& result, const CostCoefficients& cost,
     if (record.admitted == kNotYet) continue;
     CollectWait(record, &s);
     const WorkItem item = ItemOf(record);
-    c.items.push_back(item);
+    c.items.push_back(OwnWorkOf(record, cost, item));
     if (record.first_token == kNotYet) continue;
     CollectFirstToken(record, AloneTtft(cost, limits.step_tokens, item).value(), &c);
   }

@@ -119,8 +119,10 @@ void SchedulerWorld::Submit() {
                                 : full ? absl::StatusCode::kResourceExhausted
                                        : absl::StatusCode::kOk;
   const RequestId id = spec.id;
+  const bool due = spec.first_token_deadline != absl::InfiniteFuture() && o.refuse_late;
   const absl::Status got = scheduler_.Submit(std::move(spec), now_);
-  if (got.code() != want) return Fail(absl::StrCat("Submit: ", got.ToString()));
+  const bool too_late = want == absl::StatusCode::kOk && due && absl::IsResourceExhausted(got);
+  if (got.code() != want && !too_late) return Fail(absl::StrCat("Submit: ", got.ToString()));
   if (got.ok()) {
     requests_.emplace(id, std::move(request));
     ++next_request_;

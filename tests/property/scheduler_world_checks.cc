@@ -151,6 +151,12 @@ void SchedulerWorld::HearEvent(const Event& event) {
   if (it == requests_.end()) return Fail("an event for an unknown request");
   Request& request = it->second;
   if (request.ended) return Fail("an event after the end");
+  if (event.predicted_ttft.has_value()) {
+    if (request.heard) return Fail("told twice, or too late, that it was queued");
+    request.heard = true;
+    return;
+  }
+  if (!request.heard) return Fail("an event before it was queued");
   if (!event.token.has_value() && !event.finish.has_value()) return Fail("an empty event");
   Note(static_cast<uint64_t>(event.request.value()) * 64);
   if (event.token.has_value()) {

@@ -38,8 +38,10 @@ WorldOptions RandomWorldOptions(uint64_t seed) {
   o.preemption = pick(1, 1, 0) != 0;
   const std::vector<std::string> policies = PolicyNames();
   o.policy = rng() % 2 == 0 ? "slack" : policies[rng() % policies.size()];
+  o.min_hits_to_store = pick(0, 0, 0, 2);
+  o.refuse_late = pick(0, 1) != 0;
   o.policy_options.patience = Seconds(pick(0.001, 0.05, 10.0));
-  o.policy_options.lookahead = Seconds(pick(0.001, 0.25));
+  o.policy_options.lookahead = Seconds(pick(0.0, 0.001, 0.25));
   o.tpot_target = Seconds(pick(0.001, 0.1, 1000.0));
   // Link and compute are the bottleneck in turn.
   o.cost.per_token = Seconds(pick(1e-5, 1e-3, 1e-2));

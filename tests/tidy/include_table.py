@@ -16,7 +16,8 @@ from source_tree import CPP, includes
 
 # Headers that hold values, not behaviour: what crosses layers.
 VALUES = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h", "scheduler/options.h",
-          "scheduler/policy_options.h", "scheduler/stats.h", "scheduler/cost/")
+          "scheduler/policy_options.h", "scheduler/stats.h", "scheduler/explanation.h",
+          "scheduler/cost/")
 # What a backend may know: the steps it runs.
 STEP = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h")
 

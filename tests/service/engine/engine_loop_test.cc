@@ -3,8 +3,10 @@
 #include "service/engine/engine_loop.h"
 #include "service/engine/token_stream.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -37,6 +39,11 @@ BackendInfo Info(const SchedulerOptions& options) {
   info.device_blocks = options.device_blocks;
   info.host_blocks = options.host_blocks;
   return info;
+}
+
+int64_t TokensIn(const std::vector<Event>& events) {
+  return std::count_if(events.begin(), events.end(),
+                       [](const Event& event) { return event.token.has_value(); });
 }
 
 class EngineLoopTest : public ::testing::Test {
@@ -72,13 +79,15 @@ TEST_F(EngineLoopTest, ARequestGetsItsTokensAndOneEnd) {
   ASSERT_THAT(loop_.Submit(Spec(1, 20, 5), stream), IsOk());
   RunUntilQuiet();
   const std::vector<Event> events = stream->TakeAll();
-  ASSERT_EQ(events.size(), 5u);
-  for (size_t i = 0; i < events.size(); ++i) {
+  ASSERT_EQ(events.size(), 6u);
+  EXPECT_TRUE(events[0].predicted_ttft.has_value());
+  EXPECT_FALSE(events[0].token.has_value());
+  for (size_t i = 1; i < events.size(); ++i) {
     EXPECT_TRUE(events[i].token.has_value());
-    EXPECT_EQ(events[i].finish.has_value(), i == 4);
+    EXPECT_EQ(events[i].finish.has_value(), i == 5);
   }
-  EXPECT_EQ(events[4].finish->reason, FinishReason::kLength);
-  EXPECT_EQ(events[4].finish->stats.output, Tokens(5));
+  EXPECT_EQ(events[5].finish->reason, FinishReason::kLength);
+  EXPECT_EQ(events[5].finish->stats.output, Tokens(5));
   EXPECT_TRUE(loop_.idle());
 }
 
@@ -107,10 +116,10 @@ TEST_F(EngineLoopTest, ASlowReaderIsCancelledAndFreesItsBlocks) {
   ASSERT_THAT(loop_.Submit(Spec(2, 8, 50), reader), IsOk());
   RunUntilQuiet();
   const std::vector<Event> events = slow->TakeAll();
-  ASSERT_EQ(events.size(), 4u);
-  EXPECT_THAT(events[3].finish->status,
+  ASSERT_EQ(events.size(), 5u);  // queued, three tokens, the end
+  EXPECT_THAT(events[4].finish->status,
               StatusIs(absl::StatusCode::kCancelled, HasSubstr("read too slowly")));
-  EXPECT_EQ(reader->TakeAll().size(), 50u);
+  EXPECT_EQ(TokensIn(reader->TakeAll()), 50);
   EXPECT_EQ(loop_.load().scheduler.device.referenced, Blocks(0));
 }
 
@@ -135,7 +144,7 @@ TEST_F(EngineLoopTest, ADrainingEngineRefusesButFinishesWhatItHas) {
   EXPECT_THAT(loop_.Submit(Spec(2, 8, 3), NewStream()),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("draining")));
   RunUntilQuiet();
-  EXPECT_EQ(stream->TakeAll().size(), 3u);
+  EXPECT_EQ(TokensIn(stream->TakeAll()), 3);
   EXPECT_TRUE(loop_.load().draining);
 }
 
@@ -149,7 +158,84 @@ TEST_F(EngineLoopTest, AFailedStepEndsItsRequestsNotTheEngine) {
   auto second = NewStream();
   ASSERT_THAT(loop_.Submit(Spec(2, 8, 3), second), IsOk());
   RunUntilQuiet();
-  EXPECT_EQ(second->TakeAll().size(), 3u);
+  EXPECT_EQ(TokensIn(second->TakeAll()), 3);
+}
+
+TEST_F(EngineLoopTest, WithoutMetricsAndWithARarePublicationItServesTheSame) {
+  FakeBackend backend(Info(options_), [this] { return now_; });
+  Scheduler scheduler(options_);
+  EngineOptions options;
+  options.publish_interval = absl::InfiniteDuration();
+  EngineLoop loop(
+      scheduler, backend, nullptr, [this] { return now_; }, options);
+  auto stream = NewStream();
+  ASSERT_THAT(loop.Submit(Spec(1, 20, 5), stream), IsOk());
+  while (loop.RunOnce()) now_ += absl::Milliseconds(1);
+  EXPECT_EQ(TokensIn(stream->TakeAll()), 5);
+  EXPECT_EQ(scheduler.stats().output_tokens, Tokens(5));
+  EXPECT_EQ(loop.load().scheduler.output_tokens, Tokens(0));  // as published at the start
+}
+
+TEST_F(EngineLoopTest, AQuestionIsAnsweredOnTheNextTurnAndChangesNothing) {
+  std::vector<Explanation> answers;
+  const auto keep = [&](Explanation e) { answers.push_back(std::move(e)); };
+  ASSERT_THAT(loop_.Explain(Spec(1, 20, 5), keep), IsOk());
+  ASSERT_THAT(loop_.Explain(Spec(2, 250, 50), keep), IsOk());
+  EXPECT_TRUE(answers.empty());
+  EXPECT_FALSE(loop_.idle());
+  EXPECT_FALSE(loop_.RunOnce()) << "a question is no work";
+  ASSERT_EQ(answers.size(), 2u);
+  EXPECT_THAT(answers[0].status, IsOk());
+  EXPECT_EQ(answers[0].prompt, Tokens(20));
+  EXPECT_THAT(answers[1].status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("")));
+  EXPECT_TRUE(loop_.idle());
+}
+
+TEST_F(EngineLoopTest, QuestionsAreBoundedAndEndWithTheEngine) {
+  std::vector<absl::StatusCode> codes;
+  const auto keep = [&](const Explanation& e) { codes.push_back(e.status.code()); };
+  ASSERT_THAT(loop_.Explain(Spec(1, 8, 1), keep), IsOk());
+  ASSERT_THAT(loop_.Explain(Spec(1, 8, 1), keep), IsOk());
+  EXPECT_THAT(loop_.Explain(Spec(1, 8, 1), keep),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("2 questions")));
+  loop_.StartDrain();
+  EXPECT_THAT(loop_.Explain(Spec(1, 8, 1), keep),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("draining")));
+  loop_.Abandon();
+  EXPECT_EQ(codes, std::vector<absl::StatusCode>(2, absl::StatusCode::kUnavailable));
+}
+
+class Notes final : public RequestObserver {
+ public:
+  Ticket OnArrival(const RequestSpec& spec, absl::Time /*at*/) override {
+    prompts_.push_back(static_cast<int64_t>(spec.prompt.size()));
+    return prompts_.size() - 1;
+  }
+  void OnEnd(Ticket ticket, Tokens output) override {
+    ends_.emplace_back(prompts_[ticket], output.value());
+  }
+
+  std::vector<int64_t> prompts_;
+  std::vector<std::pair<int64_t, int64_t>> ends_;  // prompt and output tokens
+};
+
+TEST_F(EngineLoopTest, AnObserverHearsOfEveryArrivalAndItsEnd) {
+  Notes notes;
+  EngineOptions options;
+  options.observer = &notes;
+  EngineLoop loop(
+      scheduler_, backend_, nullptr, [this] { return now_; }, options);
+  ASSERT_THAT(loop.Submit(Spec(1, 20, 5), NewStream()), IsOk());
+  ASSERT_THAT(loop.Submit(Spec(2, 21, 3), NewStream()), IsOk());
+  ASSERT_THAT(loop.Submit(Spec(3, 250, 50), NewStream()), IsOk());  // never fits
+  while (loop.RunOnce()) now_ += absl::Milliseconds(1);
+  ASSERT_THAT(loop.Submit(Spec(4, 22, 50), NewStream()), IsOk());
+  loop.RunOnce();
+  loop.RunOnce();
+  loop.Abandon();
+  EXPECT_EQ(notes.prompts_, (std::vector<int64_t>{20, 21, 250, 22}));
+  EXPECT_EQ(notes.ends_,
+            (std::vector<std::pair<int64_t, int64_t>>{{250, 0}, {21, 3}, {20, 5}, {22, 2}}));
 }
 
 // More documents than the device holds: the second round comes back from the host.

@@ -41,6 +41,15 @@ TEST(TokenStreamTest, RefusesTokensBeyondItsCapacityButNeverTheEnd) {
   EXPECT_EQ(stream.TakeAll().size(), 3u);
 }
 
+TEST(TokenStreamTest, WhatIsNoTokenTakesNoneOfItsCapacity) {
+  TokenStream stream(Tokens(1), [] {});
+  EXPECT_TRUE(stream.Push(Event()));
+  EXPECT_TRUE(stream.Push(Token(1)));
+  EXPECT_FALSE(stream.Push(Token(2)));
+  EXPECT_EQ(stream.TakeAll().size(), 2u);
+  EXPECT_TRUE(stream.Push(Token(3)));
+}
+
 TEST(TokenStreamTest, CallsTheReaderWhenItTurnsNotEmpty) {
   int calls = 0;
   TokenStream stream(Tokens(8), [&] { ++calls; });

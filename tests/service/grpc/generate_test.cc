@@ -88,6 +88,52 @@ TEST(GenerateTest, FinishedCarriesUsageAndTimingThatAddUp) {
   EXPECT_GT(second.samples[0].finished->usage().cached_device_tokens(), 0U);
 }
 
+// The milliseconds of the call's initial metadata; -1 without any.
+double PredictedMs(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerInitialMetadata();
+  const auto found = metadata.find("sluice-predicted-ttft-ms");
+  if (found == metadata.end()) return -1;
+  return std::stod(std::string(found->second.begin(), found->second.end()));
+}
+
+TEST(GenerateTest, ThePredictedTimeToFirstTokenComesWhileTheClientWaits) {
+  TestServer server;
+  server.backend().HoldSteps();
+  grpc::ClientContext context;
+  auto call = server.inference().Generate(&context, PlainRequest("hi", 3));
+  call->WaitForInitialMetadata();  // would never end if it came with the first message
+  EXPECT_GE(PredictedMs(context), 0);
+  server.backend().ReleaseSteps();
+  v1::GenerateResponse message;
+  while (call->Read(&message)) {
+  }
+  EXPECT_TRUE(call->Finish().ok());
+}
+
+TEST(GenerateTest, APredictionIsThereForEveryNumberOfSamples) {
+  TestServer server;
+  for (const uint32_t samples : {1U, 2U, 16U}) {
+    v1::GenerateRequest request = PlainRequest("hi", 3);
+    request.set_n(samples);
+    grpc::ClientContext context;
+    const Answer answer = server.Read(&context, request);
+    ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+    EXPECT_THAT(answer.samples, SizeIs(samples));
+    EXPECT_GE(PredictedMs(context), 0);
+    EXPECT_EQ(context.GetServerInitialMetadata().count("sluice-predicted-ttft-ms"), 1U);
+  }
+}
+
+TEST(GenerateTest, ARefusedRequestHasNoPrediction) {
+  TestServerOptions options;
+  options.scheduler.device_blocks = Blocks(4);
+  TestServer server(options);
+  grpc::ClientContext context;
+  const Answer answer = server.Read(&context, PlainRequest("hi", 2000));
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(PredictedMs(context), -1);
+}
+
 TEST(GenerateTest, SamplesAreIndependentAndEachIsFinishedOnce) {
   TestServer server;
   v1::GenerateRequest request = PlainRequest("hi", 30);

@@ -215,8 +215,9 @@ TEST(ServicesTest, RandomBytesAreInvalidArgumentForEveryMethod) {
   const std::string garbage = "\xFF\xFF\xFF\xFF not a message";
   for (const std::string method :
        {"/sluice.v1.Inference/Generate", "/sluice.v1.Inference/Tokenize",
-        "/sluice.v1.Inference/Detokenize", "/sluice.v1.Control/GetServerInfo",
-        "/sluice.v1.Control/GetLoad", "/sluice.v1.Control/Drain", "/grpc.health.v1.Health/Check",
+        "/sluice.v1.Inference/Detokenize", "/sluice.v1.Inference/Explain",
+        "/sluice.v1.Control/GetServerInfo", "/sluice.v1.Control/GetLoad",
+        "/sluice.v1.Control/Drain", "/grpc.health.v1.Health/Check",
         "/grpc.health.v1.Health/Watch"}) {
     SCOPED_TRACE(method);
     const RawAnswer answer = CallRaw(server.channel(), method, &garbage);
