@@ -15,7 +15,7 @@ namespace {
 constexpr Seconds kShareHalfLife{60};
 // The work ahead of a request on arrival may take this many times as long, because shorter work
 // goes first, before the request is overdue.
-constexpr double kDelay = 3;
+constexpr double kDelay = 2;
 // A request waits for a prefix that another one is computing if that saves this share of its work.
 constexpr double kWorthJoining = 0.25;
 // Nobody waits longer than this for a disk, whatever it promises.

@@ -6,7 +6,7 @@
 //   pairing    a resource with `lookahead` of work queued takes no more; a request that mainly
 //              needs the other one is admitted beside it, so cumulative slack stays near zero
 //   bound      whoever has waited past overdue_at goes first, and nobody passes it:
-//              overdue_at = arrival + patience + 3 x time the work ahead on arrival takes
+//              overdue_at = arrival + patience + 2 x time the work ahead on arrival takes
 //   fairness   dominant share per tenant over (device, link, memory), decaying, weighted
 //   joins      who needs what another request is computing waits for it instead
 //   decode     prompt chunks leave room for tpot_target; tokens under the step's floor are free

@@ -101,19 +101,41 @@ std::function<absl::Time()> ServerRuntime::MonotonicClock() {
 
 absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeConfig& config) {
   std::unique_ptr<ServerRuntime> runtime(new ServerRuntime(config));
-  SLUICE_RETURN_IF_ERROR(runtime->LoadModel());
-  SLUICE_RETURN_IF_ERROR(runtime->StartBackend());
+  SLUICE_RETURN_IF_ERROR(runtime->StartRecording());
+  if (config.simulated()) {
+    SLUICE_RETURN_IF_ERROR(runtime->StartSimulation());
+  } else {
+    SLUICE_RETURN_IF_ERROR(runtime->LoadModel());
+    SLUICE_RETURN_IF_ERROR(runtime->LoadTokenizer());
+    SLUICE_RETURN_IF_ERROR(runtime->StartBackend());
+  }
   SLUICE_RETURN_IF_ERROR(runtime->StartEngine());
   SLUICE_RETURN_IF_ERROR(runtime->StartMetricsServer());
   SLUICE_RETURN_IF_ERROR(runtime->StartGrpc());
   return runtime;
 }
 
-ServerRuntime::~ServerRuntime() {
+ServerRuntime::~ServerRuntime() { Stop(); }
+
+void ServerRuntime::Stop() {
   grpc_.reset();
   metrics_server_.reset();
   engine_.reset();
   backend_.reset();  // before loop_, which its link worker wakes when a copy ends
+  loop_.reset();
+  if (recording_ == nullptr) return;
+  const absl::Status closed = recording_->Close();
+  const TraceRecorder::Stats stats = recording_->stats();
+  recording_.reset();
+  if (!closed.ok()) return spdlog::error("recording: {}", std::string(closed.message()));
+  spdlog::info("recorded {} requests in {} ({} without output left out, {} dropped)", stats.written,
+               config_.record, stats.left_out, stats.dropped);
+}
+
+absl::Status ServerRuntime::StartRecording() {
+  if (config_.record.empty()) return absl::OkStatus();
+  SLUICE_ASSIGN_OR_RETURN(recording_, RequestRecording::Create(config_.record, config_.block_size));
+  return absl::OkStatus();
 }
 
 absl::Status ServerRuntime::LoadModel() {
@@ -123,7 +145,7 @@ absl::Status ServerRuntime::LoadModel() {
   spdlog::info("model {}: {}, {} layers, {} parameters, {} in {}", config_.DisplayName(),
                model_.architecture, model_.layers, Millions(checkpoint_->parameters()),
                FormatBytes(checkpoint_->total_bytes()), DTypeName(checkpoint_->dominant_dtype()));
-  return LoadTokenizer();
+  return absl::OkStatus();
 }
 
 absl::Status ServerRuntime::LoadTokenizer() {
@@ -142,19 +164,48 @@ absl::Status ServerRuntime::LoadTokenizer() {
 absl::Status ServerRuntime::StartBackend() {
   CpuBackendOptions options = MakeBackendOptions(config_);
   options.clock = clock_;
+  SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry,
+                          CpuBackend::Geometry(model_, *checkpoint_, options));
+  const Bytes memory = MemoryLimit();
+  options.device_blocks = config_.DeviceBlocks(geometry.bytes_per_block, memory);
+  options.host_blocks = config_.HostBlocks(geometry.bytes_per_block, memory);
+  SLUICE_RETURN_IF_ERROR(FitContext(geometry.TokensIn(options.device_blocks)));
+  options.max_model_len = max_model_len_;
+
+  spdlog::info("packing weights");
+  const absl::Time start = clock_();
+  SLUICE_ASSIGN_OR_RETURN(backend_, CpuBackend::Create(model_, *checkpoint_, options));
+  spdlog::info("ready after {:.2f} s", absl::ToDoubleSeconds(clock_() - start));
+  LogBackend();
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartSimulation() {
+  SimMachineFlags machine;
+  machine.model = config_.model_profile;
+  machine.hardware = config_.hardware;
+  machine.block_size = config_.block_size;
+  machine.device_kv = config_.device_kv_bytes;
+  machine.host_kv = config_.host_kv_bytes;
+  if (config_.link_gbps > 0) machine.link_gbps = config_.link_gbps;
+  SLUICE_ASSIGN_OR_RETURN(simulation_, MakeSimServing(machine, /*mean_output=*/0, clock_));
+  model_ = simulation_->model;
+  backend_ = std::move(simulation_->backend);
+  tokenizer_ = Tokenizer::IdsOnly(model_.vocab);
+  spdlog::warn("--backend=sim: answers mean nothing, and all times, rates and bytes are simulated");
+  LogBackend();
+  const BackendInfo& info = backend_->info();
+  return FitContext(info.geometry.TokensIn(info.device_blocks));
+}
+
+absl::Status ServerRuntime::FitContext(Tokens pool) {
   const Tokens model_limit(model_.max_position_embeddings);
   if (config_.max_model_len.has_value() && *config_.max_model_len > model_limit) {
     return absl::InvalidArgumentError(
         absl::StrCat("--max-model-len: ", config_.max_model_len->value(),
                      " is more than the model's limit of ", model_limit.value(), " tokens"));
   }
-  SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry,
-                          CpuBackend::Geometry(model_, *checkpoint_, options));
-  const Bytes memory = MemoryLimit();
-  options.device_blocks = config_.DeviceBlocks(geometry.bytes_per_block, memory);
-  options.host_blocks = config_.HostBlocks(geometry.bytes_per_block, memory);
   // One request may fill the device pool, not more.
-  const Tokens pool = geometry.TokensIn(options.device_blocks);
   max_model_len_ = config_.max_model_len.value_or(std::min(model_limit, pool));
   if (max_model_len_ > pool) {
     spdlog::warn(
@@ -167,21 +218,19 @@ absl::Status ServerRuntime::StartBackend() {
         "--device-kv-gib",
         model_limit.value(), max_model_len_.value());
   }
-  options.max_model_len = max_model_len_;
-
-  spdlog::info("packing weights");
-  const absl::Time start = clock_();
-  SLUICE_ASSIGN_OR_RETURN(backend_, CpuBackend::Create(model_, *checkpoint_, options));
-  const BackendInfo& info = backend_->info();
-  spdlog::info("backend {}: {}, {}, ready after {:.2f} s", info.name, info.device, info.dtype,
-               absl::ToDoubleSeconds(clock_() - start));
-  LogPool("device", info.device_blocks, info.geometry);
-  LogPool("host", info.host_blocks, info.geometry);
-  spdlog::info("link: {}", LinkText(info));
   return absl::OkStatus();
 }
 
+void ServerRuntime::LogBackend() const {
+  const BackendInfo& info = backend_->info();
+  spdlog::info("backend {}: {}, {}", info.name, info.device, info.dtype);
+  LogPool("device", info.device_blocks, info.geometry);
+  LogPool("host", info.host_blocks, info.geometry);
+  spdlog::info("link: {}", LinkText(info));
+}
+
 absl::StatusOr<CostCoefficients> ServerRuntime::LoadCost() const {
+  if (simulation_.has_value()) return simulation_->cost;
   const BackendInfo& info = backend_->info();
   CalibrationRequest request;
   request.path = config_.calibration;
@@ -214,8 +263,9 @@ absl::Status ServerRuntime::StartEngine() {
   SLUICE_RETURN_IF_ERROR(options.Validate());
   scheduler_ = std::make_unique<Scheduler>(options);
   metrics_ = std::make_unique<Metrics>(info, config_.DisplayName());
-  loop_ =
-      std::make_unique<EngineLoop>(*scheduler_, *backend_, metrics_.get(), clock_, EngineOptions());
+  EngineOptions engine;
+  engine.observer = recording_.get();
+  loop_ = std::make_unique<EngineLoop>(*scheduler_, *backend_, metrics_.get(), clock_, engine);
   engine_ = std::make_unique<Engine>(*loop_);
   return absl::OkStatus();
 }
@@ -238,7 +288,10 @@ absl::Status ServerRuntime::StartGrpc() {
   GrpcServerOptions options;
   options.host = config_.host;
   options.port = config_.port;
-  SLUICE_ASSIGN_OR_RETURN(SamplingDefaults defaults, LoadSamplingDefaults(config_.model));
+  SamplingDefaults defaults;
+  if (!simulation_.has_value()) {
+    SLUICE_ASSIGN_OR_RETURN(defaults, LoadSamplingDefaults(config_.model));
+  }
   ServiceContext context{*engine_, *tokenizer_,      *metrics_,
                          clock_,   DescribeServer(), std::move(defaults)};
   SLUICE_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, std::move(context)));
@@ -252,8 +305,9 @@ v1::ServerInfo ServerRuntime::DescribeServer() const {
   info.set_model(config_.DisplayName());
   info.set_model_path(config_.model);
   info.set_architecture(model_.architecture);
-  info.set_fingerprint(checkpoint_->fingerprint());
-  info.set_parameters(checkpoint_->parameters());
+  info.set_simulated(simulation_.has_value());
+  info.set_fingerprint(simulation_ ? simulation_->fingerprint : checkpoint_->fingerprint());
+  info.set_parameters(simulation_ ? simulation_->parameters : checkpoint_->parameters());
   info.set_vocab_size(static_cast<uint32_t>(model_.vocab));
   info.set_max_model_len(static_cast<uint32_t>(max_model_len_.value()));
   for (const TokenId id : model_.eos_ids) info.add_eos_token_ids(static_cast<uint32_t>(id));
@@ -286,6 +340,7 @@ bool ServerRuntime::DrainAndStop(absl::Duration timeout) {
   grpc_->BeginDrain();
   const bool drained = engine_->Drain(timeout);
   grpc_->Shutdown(drained ? kFlushGrace : absl::ZeroDuration());
+  Stop();
   return drained;
 }
 

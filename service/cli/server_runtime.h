@@ -3,10 +3,13 @@
 //
 //   model files -> backend -> scheduler -> engine -> gRPC
 //                                 metrics -----------^
+//
+// With --backend=sim, a model's profile and a simulated machine take the place of the first two.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -14,6 +17,8 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
+#include "service/cli/request_recording.h"
+#include "service/cli/sim_serving.h"
 #include "service/config/serve_config.h"
 #include "service/engine/engine.h"
 #include "service/grpc/server.h"
@@ -42,22 +47,32 @@ class ServerRuntime {
  private:
   explicit ServerRuntime(const ServeConfig& config) : config_(config) {}
 
+  absl::Status StartRecording();
   absl::Status LoadModel();
   absl::Status LoadTokenizer();
   absl::Status StartBackend();
+  // Instead of the three above.
+  absl::Status StartSimulation();
+  // Settles max_model_len_ for a device pool of `pool` tokens.
+  absl::Status FitContext(Tokens pool);
+  void LogBackend() const;
   // What steps and copies cost here, to begin with; says in the log where from.
   absl::StatusOr<CostCoefficients> LoadCost() const;
   absl::Status StartEngine();
   absl::Status StartMetricsServer();
   absl::Status StartGrpc();
   v1::ServerInfo DescribeServer() const;
+  // Ends what still runs. Again: nothing happens.
+  void Stop();
 
   const ServeConfig config_;
   const std::function<absl::Time()> clock_ = MonotonicClock();
 
   // In order of construction; each uses only earlier ones.
+  std::unique_ptr<RequestRecording> recording_;  // null: off
   ModelConfig model_;
-  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Checkpoint> checkpoint_;  // null: simulated
+  std::optional<SimServing> simulation_;    // its backend is in backend_
   std::unique_ptr<Tokenizer> tokenizer_;
   Tokens max_model_len_;
   std::unique_ptr<Backend> backend_;

@@ -18,13 +18,23 @@ constexpr int64_t kMaxPort = 65535;
 
 void DefineModelFlags(FlagSet& flags, ServeConfig* c) {
   flags.Group("Model");
-  flags.String("model", &c->model, "DIR", "Hugging Face model directory").required = true;
+  flags.Choice("backend", &c->backend, {"cpu", "sim"},
+               "what runs the model; sim is a cost model in real time, without a checkpoint");
+  flags.String("model", &c->model, "DIR", "Hugging Face model directory; required by cpu");
   flags.String("served-model-name", &c->served_model_name, "NAME",
-               "name that clients and metrics see (default: the directory's name)");
+               "name that clients and metrics see (default: the directory's or profile's name)");
   flags.Choice("dtype", &c->dtype, {"auto", "f32", "bf16"},
                "type of weights and KV; auto keeps the checkpoint's");
   flags.Integer("max-model-len", &c->max_model_len, 2, kMaxTokens, "TOKENS",
                 "longest prompt plus output (default: the model's limit)");
+}
+
+void DefineSimulationFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Group("Simulation (--backend=sim)");
+  flags.String("hardware", &c->hardware, "NAME|PATH", "hardware profile (sluice plan --list)");
+  flags.String("model-profile", &c->model_profile, "NAME|PATH",
+               "model profile, or a config.json; prompts are token ids, answers mean nothing and "
+               "go on to max_tokens");
 }
 
 void DefineAddressFlags(FlagSet& flags, ServeConfig* c) {
@@ -103,10 +113,38 @@ void DefineProcessFlags(FlagSet& flags, ServeConfig* c) {
                "after SIGTERM, how long live requests may take to finish");
   flags.Choice("log-level", &c->log_level, {"debug", "info", "warning", "error"},
                "least severe messages to log (to stderr)");
+  flags.String("record", &c->record, "FILE",
+               "write a trace of all requests here, .jsonl or .jsonl.gz, for sluice simulate: "
+               "times, lengths, and salted hashes instead of tokens");
 }
 
 Blocks BlocksIn(Bytes bytes, Bytes bytes_per_block) {
   return Blocks(std::min(bytes.value() / bytes_per_block.value(), kMaxBlocks));
+}
+
+// Where the name of a served model is: a directory, a profile's name, or its file without ".json".
+std::filesystem::path NamedBy(const ServeConfig& c) {
+  if (!c.simulated()) return c.model;
+  const std::filesystem::path profile = c.model_profile;
+  if (profile.filename() == "config.json") return std::filesystem::absolute(profile).parent_path();
+  return profile.extension() == ".json" ? profile.stem() : profile;
+}
+
+absl::Status CheckModel(const ServeConfig& c) {
+  if (c.simulated()) {
+    const bool blocks = c.device_kv_blocks.has_value() || c.host_kv_blocks.has_value();
+    if (!c.model.empty()) {
+      return absl::InvalidArgumentError(
+          "--model: --backend=sim reads no checkpoint; use --model-profile");
+    }
+    if (!blocks) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(c.device_kv_blocks.has_value() ? "--device-kv-blocks" : "--host-kv-blocks",
+                     ": not with --backend=sim; use --device-kv-gib and --host-kv-gib"));
+  }
+  if (!c.model.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--model is required: Hugging Face model directory (or --backend=sim, which needs none)");
 }
 
 }  // namespace
@@ -115,7 +153,7 @@ Bytes DefaultPoolBytes(Bytes memory) { return std::min(MiB(1024), Bytes(memory.v
 
 std::string ServeConfig::DisplayName() const {
   if (!served_model_name.empty()) return served_model_name;
-  const std::filesystem::path path = std::filesystem::path(model).lexically_normal();
+  const std::filesystem::path path = NamedBy(*this).lexically_normal();
   const std::string name = path.has_filename() ? path.filename() : path.parent_path().filename();
   return name.empty() || name == "." || name == ".." ? "model" : name;
 }
@@ -137,7 +175,7 @@ std::optional<int> ServeConfig::MetricsPort() const {
 }
 
 absl::Status ServeConfig::Validate() const {
-  if (model.empty()) return absl::InvalidArgumentError("--model: is empty; name a directory");
+  SLUICE_RETURN_IF_ERROR(CheckModel(*this));
   if (host.empty()) {
     return absl::InvalidArgumentError("--host: is empty; name an address, 0.0.0.0 for all");
   }
@@ -158,6 +196,7 @@ absl::Status ServeConfig::Validate() const {
 
 void DefineServeFlags(FlagSet& flags, ServeConfig* config) {
   DefineModelFlags(flags, config);
+  DefineSimulationFlags(flags, config);
   DefineAddressFlags(flags, config);
   DefineCacheFlags(flags, config);
   DefineSchedulingFlags(flags, config);

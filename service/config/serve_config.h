@@ -14,10 +14,15 @@ namespace sluice {
 
 struct ServeConfig {
   // --- Model ---
-  std::string model;                    // Hugging Face directory; required
-  std::string served_model_name;        // empty: the directory's name
+  std::string backend = "cpu";          // cpu | sim
+  std::string model;                    // Hugging Face directory; required unless sim
+  std::string served_model_name;        // empty: the directory's or profile's name
   std::string dtype = "auto";           // auto | f32 | bf16
   std::optional<Tokens> max_model_len;  // unset: the model's own limit
+
+  // --- Simulation: what backend "sim" pretends to be ---
+  std::string hardware = "h100-pcie5";         // of the catalogue (service/profiles), or a path
+  std::string model_profile = "llama-3.1-8b";  // likewise; also a config.json
 
   // --- Addresses ---
   // Loopback: nothing is reachable from outside unless asked for.
@@ -48,8 +53,12 @@ struct ServeConfig {
   int threads = 0;  // 0 = one per CPU
   double shutdown_timeout_s = 45;
   std::string log_level = "info";
+  std::string record;  // file for a trace of all requests; empty: none
 
-  std::string DisplayName() const;  // served_model_name or the directory's name
+  bool simulated() const { return backend == "sim"; }
+
+  // served_model_name, or the name of the directory or of the profile.
+  std::string DisplayName() const;
 
   // What the pools take: as told, else the default for a process that may use `memory`.
   // `bytes_per_block` > 0. At least one device block.

@@ -81,15 +81,16 @@ def last_json(text):
 
 
 class Server:
-    """A running `sluice serve` on free ports. Ready when the constructor returns."""
+    """A running `sluice serve` on free ports. Ready when the constructor returns. model=None: no
+    --model, for --backend=sim."""
 
     _READY = re.compile(r"serving .* on 127\.0\.0\.1:(\d+), metrics on http://127\.0\.0\.1:(\d+)/")
 
     def __init__(self, *arguments, model=DEMO_MODEL, start_timeout=60.0):
         self.lines = []
         self._new_lines = queue.Queue()
-        command = [SLUICE, "serve", "--model", model, "--host=127.0.0.1", "--port=0",
-                   "--metrics-port=0", *map(str, arguments)]
+        command = [SLUICE, "serve", *(["--model", model] if model else []), "--host=127.0.0.1",
+                   "--port=0", "--metrics-port=0", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             preexec_fn=_die_with_parent)  # pylint: disable=subprocess-popen-preexec-fn

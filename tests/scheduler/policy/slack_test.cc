@@ -67,10 +67,20 @@ TEST(SlackPolicyTest, AFullLinkTakesComputeHeavyWorkOnly) {
 TEST(SlackPolicyTest, AFullDeviceTakesLinkHeavyWorkOnly) {
   MachineView machine = BusyMachine();
   machine.compute_backlog = Seconds(1);
-  const std::vector<WaitingView> prompts = {Request(1, 100)};
+  const std::vector<WaitingView> prompts = {Request(1, 500)};
   EXPECT_EQ(Make("slack")->Pick(machine, prompts).pass, Decision::kWaitCompute);
-  const std::vector<WaitingView> both = {Request(1, 100), HostHit(2, 1000, 0.9, 100)};
+  const std::vector<WaitingView> both = {Request(1, 500), LongHit(2, 0.9, 100)};
   EXPECT_EQ(Make("slack")->Pick(machine, both).choice->index, 1U);
+}
+
+TEST(SlackPolicyTest, ASmallRequestOvertakesWhatIsQueued) {
+  MachineView machine = BusyMachine();
+  machine.compute_backlog = Seconds(5);
+  BacklogOf(machine, kLoad) = Seconds(5);
+  const std::vector<WaitingView> waiting = {LongHit(1, 0.01, 20)};
+  EXPECT_TRUE(Make("slack")->Pick(machine, waiting).choice.has_value());
+  EXPECT_LT(Make("slack")->LoadRank(machine, waiting[0]),
+            Make("slack")->LoadRank(machine, LongHit(2, 0.5, 20)));
 }
 
 TEST(SlackPolicyTest, AnIdleMachineAdmitsWhateverFits) {
@@ -136,10 +146,10 @@ TEST(SlackPolicyTest, ThePromiseGrowsWithTheWorkAhead) {
   const MachineView machine = BusyMachine();
   const WaitingView request = Request(9, 100);
   const WaitPromise alone = policy->Promise(machine, request, {});
-  EXPECT_EQ(alone.overdue_at.value(), request.arrived.value() + 10) << "patience";
+  EXPECT_EQ(alone.overdue_at.value(), request.arrived.value() + 30) << "patience";
   const std::vector<WaitingView> ahead = {Request(1, 3000)};
   const WaitPromise behind = policy->Promise(machine, request, ahead);
-  EXPECT_EQ(behind.overdue_at.value(), request.arrived.value() + 10 + 2 * 3.0);
+  EXPECT_EQ(behind.overdue_at.value(), request.arrived.value() + 30 + 2 * 3.0);
   EXPECT_GT(behind.bound, alone.bound);
   EXPECT_GE(behind.bound, behind.overdue_at - request.arrived);
 }

@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadLine{"BothPools",
                 {"--model", "m", "--device-kv-gib", "1", "--device-kv-blocks", "1"},
                 "exclude each other"},
-        BadLine{"EmptyModel", {"--model="}, "--model: is empty"},
+        BadLine{"EmptyModel", {"--model="}, "--model is required"},
         BadLine{"BlockSize", {"--model", "m", "--block-size", "40"}, "not a multiple of 16"},
         BadLine{"MetricsPort",
                 {"--model", "m", "--metrics-port", "on"},

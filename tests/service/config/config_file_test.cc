@@ -86,8 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"Unbalanced", "model: [a\n", "is not valid YAML"},
         BadFile{"Tab", "model:\n\tport: 1\n", "is not valid YAML"},
         BadFile{"BothPools", "model: m\ndevice-kv-gib: 1\ndevice-kv-blocks: 1\n",
-                "exclude each other"},
-        BadFile{"NoModel", "port: 1\n", "--model is required"}),
+                "exclude each other"}),
     [](const auto& test) { return test.param.name; });
 
 TEST_F(ConfigFileTest, AMissingFileIsNamed) {

@@ -79,6 +79,26 @@ TEST(ServeConfigTest, ValidateNamesTheField) {
   EXPECT_THAT(config.Validate(), IsOk());
 }
 
+TEST(ServeConfigTest, ACpuServerNeedsAModelAndASimulatedOneHasNone) {
+  ServeConfig config;
+  EXPECT_THAT(config.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--model is required")));
+  config.backend = "sim";
+  EXPECT_THAT(config.Validate(), IsOk());
+  EXPECT_EQ(config.DisplayName(), "llama-3.1-8b");
+  config.model_profile = "/models/qwen/config.json";
+  EXPECT_EQ(config.DisplayName(), "qwen");
+  config.model_profile = "profiles/mine-7b.json";
+  EXPECT_EQ(config.DisplayName(), "mine-7b");
+  config.model = std::string("m");
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--model: --backend=sim reads no checkpoint")));
+  config.model.clear();
+  config.host_kv_blocks = Blocks(3);
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--host-kv-blocks: not with --backend=sim")));
+}
+
 TEST(MemoryTest, AControlGroupLimitCountsIfItIsSmaller) {
   EXPECT_EQ(ParseCgroupLimit("1048576", kMemory), MiB(1));
   EXPECT_EQ(ParseCgroupLimit("max", kMemory), kMemory);
