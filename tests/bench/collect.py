@@ -23,7 +23,7 @@ PEER_PACKAGES = ["node-llama-cpp", "@node-llama-cpp/linux-x64"]
 # of an hour and is left out.
 CPU_CASES = [("150m", t, b, p, 1 if b * p > 10000 else 3)
              for t in (1, 2) for b in (1, 16) for p in (512, 4096)]
-CPU_CASES += [("1b", t, b, p, 1) for t in (1, 2) for b, p in ((1, 512), (1, 4096), (16, 512))]
+CPU_CASES += [("1b", t, b, p, 1) for t in (1, 2) for b, p in ((1, 512), (1, 4096), (16, 512), (16, 4096))]
 PEER_CASES = [("150m", t, b, p, 3 if b * p <= 512 else 1)
               for t in (1, 2) for b, p in ((1, 512), (16, 512), (1, 4096))]
 PEER_CASES += [("1b", t, 1, 512, 1) for t in (1, 2)]
