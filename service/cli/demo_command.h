@@ -21,7 +21,7 @@ struct DemoOptions {
   std::string
       model;  // empty: the demo model, found beside the binary or below the working directory
   std::string docs;  // empty: the same for the prompts
-  double link_gbps = 0.2;
+  double link_gbps = 0.5;
   int64_t sessions = 2;  // requests under way at a time
   Tokens output_tokens{48};
   int threads = 0;
