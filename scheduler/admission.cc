@@ -54,6 +54,7 @@ void Scheduler::Impl::ExpireWaiting(absl::Time now) {
 void Scheduler::Impl::AdmitWaiting(absl::Time now) {
   next_ = nullptr;
   if (waiting_.empty()) return;
+  if (NoPlace()) return Count(Decision::kWaitBlocks);
   const Blocked state{kv_.room_epoch(), next_arrival_};
   if (state == blocked_ && !running_.empty() && ++blocked_steps_ < kBlockedSteps) {
     Count(Decision::kWaitBlocks);
@@ -61,7 +62,7 @@ void Scheduler::Impl::AdmitWaiting(absl::Time now) {
   }
   blocked_ = Blocked();
   RenewSome();
-  while (!waiting_.empty() && AdmitOne(now)) {
+  while (!waiting_.empty() && !NoPlace() && AdmitOne(now)) {
   }
 }
 

@@ -93,6 +93,8 @@ class Scheduler::Impl {
 
   // --- admission.cc ---
   bool Full() const { return static_cast<int64_t>(running_.size()) >= options_.max_running; }
+  // As many run as may, and nobody waits who could take another's place.
+  bool NoPlace() const { return Full() && !mixed_priorities_; }
   void ExpireWaiting(absl::Time now);
   void AdmitWaiting(absl::Time now);
   // One choice of the policy. Returns whether to ask it again.
@@ -194,6 +196,9 @@ class Scheduler::Impl {
   std::optional<RoomHolder> room_for_;
   Sequence* next_ = nullptr;  // who would be admitted if there were room; this PlanStep only
   size_t renew_at_ = 0;       // where RenewSome() goes on
+
+  std::optional<int32_t> priority_;  // of the first request
+  bool mixed_priorities_ = false;    // another one was seen since
 
   // Time between admissions while requests waited: bounded exponential average.
   Seconds admission_interval_;

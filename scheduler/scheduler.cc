@@ -151,6 +151,8 @@ absl::Status Scheduler::Impl::Enqueue(std::unique_ptr<Sequence> owned) {
   if (promise.bound < kNever) sequence->stats.wait_bound = ToDuration(promise.bound);
   sequence->stats.predicted_ttft = ToDuration(predicted);
   if (waiting_.empty()) admission_clock_ = now();
+  mixed_priorities_ |= priority_.value_or(sequence->spec.priority) != sequence->spec.priority;
+  priority_ = sequence->spec.priority;
   ++next_arrival_;
   waiting_.Add(sequence, view);
   Event& event = events_.emplace_back();

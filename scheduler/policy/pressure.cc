@@ -29,18 +29,15 @@ Seconds Slowed(const MachineView& machine, Seconds compute) {
 
 }  // namespace
 
-Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> waiting) {
-  Pressure p;
-  p.link = Backlog(machine);
-  p.compute = machine.compute_backlog + machine.decode_backlog;
-  double block_seconds = 0;
-  for (const WaitingView& w : waiting) {
-    p.link += w.load;
-    p.compute += w.compute + w.decode;
-    p.recompute += w.recompute;
-    block_seconds += Double(w.need) * w.hold.value();
-  }
-  p.memory = Seconds(block_seconds / std::max(1.0, Double(machine.capacity)));
+PressureSum::PressureSum(const MachineView& machine)
+    : blocks_(std::max(1.0, Double(machine.capacity))) {
+  sum_.link = Backlog(machine);
+  sum_.compute = machine.compute_backlog + machine.decode_backlog;
+}
+
+Pressure PressureSum::Total() const {
+  Pressure p = sum_;
+  p.memory = Seconds(block_seconds_ / blocks_);
   const Seconds most = p.most();
   p.link_price = PriceIn(p.link, most);
   p.compute_price = PriceIn(p.compute, most);
@@ -49,6 +46,12 @@ Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> wai
     p.balancing_share = std::clamp((p.link - p.compute) / (p.link + p.recompute), 0.0, 1.0);
   }
   return p;
+}
+
+Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> waiting) {
+  PressureSum sum(machine);
+  for (const WaitingView& w : waiting) sum.Add(w);
+  return sum.Total();
 }
 
 PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& pressure,

@@ -33,6 +33,25 @@ struct Pressure {
 
 Pressure PressureOf(const MachineView& machine, std::span<const WaitingView> waiting);
 
+// The same, one request at a time, for a caller that walks over the queue anyway.
+class PressureSum {
+ public:
+  explicit PressureSum(const MachineView& machine);
+
+  void Add(const WaitingView& w) {
+    sum_.link += w.load;
+    sum_.compute += w.compute + w.decode;
+    sum_.recompute += w.recompute;
+    block_seconds_ += static_cast<double>(w.need.value()) * w.hold.value();
+  }
+  Pressure Total() const;
+
+ private:
+  Pressure sum_;
+  double block_seconds_ = 0;
+  double blocks_ = 1;
+};
+
 // A plan for one waiting request, priced with the present queues.
 struct PlanPrice {
   RequestPlan plan = RequestPlan::kResident;

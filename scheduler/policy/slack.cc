@@ -102,14 +102,16 @@ bool WorthStaging(const MachineView& machine, const WaitingView& w) {
 }
 
 Verdict SlackPolicy::Pick(const MachineView& machine, std::span<const WaitingView> waiting) {
-  pressure_ = PressureOf(machine, waiting);
+  PressureSum sum(machine);
   Class first = ClassOf(waiting.front());
   const WaitingView* overdue = nullptr;
   for (const WaitingView& w : waiting) {
+    sum.Add(w);
     first = std::max(first, ClassOf(w));
     const bool late = machine.now >= w.overdue_at;
     if (late && (overdue == nullptr || w.priority > overdue->priority)) overdue = &w;
   }
+  pressure_ = sum.Total();
   if (overdue != nullptr && overdue->priority == first.priority) {
     // In order of arrival, whether it fits or not.
     const auto index = static_cast<size_t>(overdue - waiting.data());
