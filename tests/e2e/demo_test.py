@@ -16,7 +16,7 @@ class DemoTest(harness.TestCase):
             self.assertIn(words, done.stdout)
         for name in harness.demo_texts():
             self.assertGreaterEqual(done.stdout.count(name.removesuffix(".txt")), 2)
-        self.assertIsNone(re.search(r"host -> device\\W+0 B", done.stdout))
+        self.assertIsNone(re.search(r"host -> device\W+0 B", done.stdout))
         self.assertIn("load", done.stdout)
 
     def test_a_wrong_folder_is_named(self):

@@ -58,7 +58,7 @@ class MetricsTest(harness.TestCase):
     def busy_server(self):
         """A server that has loaded, stored and computed."""
         server = self.start_server("--device-kv-blocks=64", "--host-kv-blocks=256",
-                                   "--link-gbps=0.05")
+                                   "--link-gbps=0.05", "--policy=fcfs")
         texts = [text[:1300] for text in harness.demo_texts().values()][:5]
         for _ in range(2):
             self.records = server.generate_all(texts, concurrency=3, max_tokens=16, ignore_eos=True)

@@ -78,7 +78,7 @@ class VanishedClientsTest(harness.TestCase):
 
     def test_with_copies_under_way(self):
         server = self.start_server("--device-kv-blocks=130", "--host-kv-blocks=256",
-                                   "--link-gbps=0.002")
+                                   "--link-gbps=0.002", "--policy=fcfs")
         text = next(iter(harness.demo_texts().values()))
         for start in range(0, 1500, 300):
             server.generate(text[start:start + 2000], max_tokens=8, ignore_eos=True)

@@ -68,7 +68,7 @@ class SchedulerWorld {
     std::vector<TokenId> stop_ids;
     uint64_t seed = 0;
     int64_t tokens_heard = 0;  // token events
-    bool heard = false;  // that it was queued
+    bool heard = false;        // that it was queued
     bool cancelled = false;
     bool ended = false;
   };
