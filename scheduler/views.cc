@@ -8,7 +8,7 @@ namespace {
 
 // Blocks looked up anew per step to keep the views of waiting requests fresh. At about 10 ns a
 // block this stays far below the cost of a step.
-constexpr size_t kRenewBlocks = 512;
+constexpr size_t kRenewBlocks = 128;
 
 double Double(Tokens n) { return static_cast<double>(n.value()); }
 
