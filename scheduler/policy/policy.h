@@ -162,12 +162,10 @@ struct ResourceUse {
 
 // What the scheduler does for a policy besides asking it.
 struct PolicyTraits {
-  bool chooses_plans = false;   // by price (pressure.h); false: cached KV is always loaded
-  bool revokes_loads = false;   // an overdue request may take blocks of those still loading
-  bool prefetches = false;      // idle links bring KV of waiting requests closer
-  bool gates_stores = false;    // stores only what is likely to be used again
-  bool values_blocks = false;   // evicts by seconds saved per byte; false: least recently used
-  bool guards_offload = false;  // stops offloading where shadow accounting says it costs
+  bool chooses_plans = false;  // by price (pressure.h); false: cached KV is always loaded
+  bool revokes_loads = false;  // an overdue request may take blocks of those still loading
+  bool prefetches = false;     // idle links bring KV of waiting requests closer
+  bool values_blocks = false;  // evicts by seconds saved per byte; false: least recently used
 };
 
 class Policy {
