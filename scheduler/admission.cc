@@ -74,7 +74,8 @@ void Scheduler::Impl::Block() {
 
 bool Scheduler::Impl::AdmitOne(absl::Time now) {
   if (room_for_.has_value()) return AdmitRoomHolder(now);
-  const Verdict verdict = policy_->Pick(LookAtMachine(), waiting_.views());
+  const MachineView machine = LookAtMachine();
+  const Verdict verdict = policy_->Pick(machine, waiting_.views());
   if (!verdict.choice.has_value()) {
     next_ = verdict.next.has_value() ? waiting_.at(*verdict.next) : nullptr;
     if (verdict.pass == Decision::kWaitBlocks) {
@@ -87,12 +88,16 @@ bool Scheduler::Impl::AdmitOne(absl::Time now) {
   const Choice& choice = *verdict.choice;
   SLUICE_CHECK(choice.index < waiting_.size());
   Sequence* sequence = waiting_.at(choice.index);
-  if (sequence->looked_at != kv_.content_epoch() && Renew(choice.index)) return true;
-  if (Fits(choice.index, choice)) {
-    Admit(choice.index, choice, now);
+  if (sequence->looked_at == kv_.content_epoch()) {
+    MatchPrefix(sequence);
+  } else if (Renew(choice.index)) {
     return true;
   }
-  if (MakeRoom(choice.index, choice)) {
+  if (Fits(*sequence, choice)) {
+    Admit(choice.index, choice, machine, now);
+    return true;
+  }
+  if (MakeRoom(choice)) {
     room_for_ = RoomHolder{sequence, choice};
     return true;
   }
@@ -112,13 +117,13 @@ bool Scheduler::Impl::AdmitRoomHolder(absl::Time now) {
     room_for_.reset();
     return true;
   }
-  if (Fits(choice.index, choice)) {
-    Renew(choice.index);
+  Renew(choice.index);
+  if (Fits(*sequence, choice)) {
     room_for_.reset();
-    Admit(choice.index, choice, now);
+    Admit(choice.index, choice, LookAtMachine(), now);
     return true;
   }
-  if (MakeRoom(choice.index, choice)) return true;
+  if (MakeRoom(choice)) return true;
   Block();
   return false;
 }
@@ -147,15 +152,13 @@ KvUse Scheduler::Impl::UseFor(const Choice& choice) const {
   return use;
 }
 
-bool Scheduler::Impl::Fits(size_t index, const Choice& choice) {
-  Sequence* sequence = waiting_.at(index);
-  MatchPrefix(sequence);
-  const Blocks total = options_.geometry.BlocksFor(sequence->max_length());
+bool Scheduler::Impl::Fits(const Sequence& sequence, const Choice& choice) const {
+  const Blocks total = options_.geometry.BlocksFor(sequence.max_length());
   return !Full() && kv_.Fits(match_, total, UseFor(choice));
 }
 
-bool Scheduler::Impl::MakeRoom(size_t index, const Choice& choice) {
-  const WaitingView& head = waiting_.view(index);
+bool Scheduler::Impl::MakeRoom(const Choice& choice) {
+  const WaitingView& head = waiting_.view(choice.index);
   std::vector<Sequence*> victims;
   for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
     Sequence* s = *it;
@@ -171,10 +174,8 @@ bool Scheduler::Impl::MakeRoom(size_t index, const Choice& choice) {
   });
   std::vector<const KvLease*> leases;
   for (const Sequence* victim : victims) leases.push_back(&victim->lease);
-  Sequence* sequence = waiting_.at(index);
-  MatchPrefix(sequence);
-  const std::optional<size_t> for_blocks = kv_.VictimsNeeded(
-      match_, options_.geometry.BlocksFor(sequence->max_length()), UseFor(choice), leases);
+  const Blocks total = options_.geometry.BlocksFor(waiting_.at(choice.index)->max_length());
+  const std::optional<size_t> for_blocks = kv_.VictimsNeeded(match_, total, UseFor(choice), leases);
   if (!for_blocks.has_value()) return false;
   const size_t needed = std::max(*for_blocks, Full() ? size_t{1} : size_t{0});
   for (size_t i = 0; i < needed; ++i) {
@@ -200,7 +201,6 @@ bool Scheduler::Impl::Requeue(Sequence* sequence, bool revoke) {
   sequence->in_place = Tokens(0);
   sequence->load_failed = false;
   sequence->joinable = true;
-  sequence->overdue = false;
   sequence->resumed = true;
   sequence->state = Sequence::State::kWaiting;
   waiting_.Add(sequence, LookAt(sequence));
@@ -227,10 +227,10 @@ KvAdmission Scheduler::Impl::TakeBlocks(Sequence* sequence, const KvUse& use) {
   return admission;
 }
 
-void Scheduler::Impl::Admit(size_t index, const Choice& choice, absl::Time now) {
+void Scheduler::Impl::Admit(size_t index, const Choice& choice, const MachineView& machine,
+                            absl::Time now) {
   Sequence* sequence = waiting_.at(index);
   const WaitingView view = waiting_.view(index);
-  const MachineView machine = LookAtMachine();
   policy_->OnAdmitted(machine, view, choice);
   KvUse use = UseFor(choice);
   use.rank = policy_->LoadRank(machine, view);
@@ -240,7 +240,6 @@ void Scheduler::Impl::Admit(size_t index, const Choice& choice, absl::Time now) 
   const KvAdmission admission = TakeBlocks(sequence, use);
   CollectCopies();
   sequence->state = Sequence::State::kRunning;
-  sequence->overdue = choice.overdue;
   sequence->holds_since = now;
   running_.push_back(sequence);
   sequence->own_load = admission.load;

@@ -13,6 +13,11 @@ CopyOutcome OutcomeOf(const absl::Status& status) {
   return absl::IsCancelled(status) ? CopyOutcome::kRevoked : CopyOutcome::kFailed;
 }
 
+// What a step spent computing.
+absl::Duration BusyTime(const StepResult& step) {
+  return (step.finished - step.started) - step.load_stall;
+}
+
 }  // namespace
 
 void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
@@ -43,11 +48,10 @@ void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
 void Scheduler::Impl::ChargeStep(const std::vector<InFlight>& entries, const StepResult& result) {
   Seconds sum;
   for (const InFlight& entry : entries) sum += entry.price;
-  const absl::Duration busy = (result.finished - result.started) - result.load_stall;
+  const absl::Duration busy = BusyTime(result);
   for (const InFlight& entry : entries) {
     const absl::Duration share = busy * (entry.price / sum);
     entry.sequence->stats.device_share += share;
-    policy_->OnUse({entry.sequence->tenant, ToSeconds(share), Seconds(0), 0});
   }
 }
 
@@ -56,8 +60,7 @@ void Scheduler::Impl::ObserveStep(const std::vector<InFlight>& entries, const St
   for (const InFlight& entry : entries) {
     parts_.push_back({entry.first, entry.count, entry.in_place});
   }
-  const absl::Duration busy = (result.finished - result.started) - result.load_stall;
-  calibration_.ObserveStep(parts_, ToSeconds(busy));
+  calibration_.ObserveStep(parts_, ToSeconds(BusyTime(result)));
   const bool decodes = std::any_of(entries.begin(), entries.end(),
                                    [](const InFlight& e) { return e.count == Tokens(1); });
   if (decodes) mean_step_ += (ToSeconds(result.finished - result.started) - mean_step_) / 64;
@@ -84,7 +87,7 @@ void Scheduler::Impl::CommitSequence(InFlight* entry, const SequenceResult& resu
     return;
   }
   sequence->stats.load_exposed += result.load_stall;
-  sequence->stats.compute += (step.finished - step.started) - step.load_stall;
+  sequence->stats.compute += BusyTime(step);
   if (sequence->load_failed) {
     Requeue(sequence);
     return;
@@ -167,7 +170,6 @@ void Scheduler::Impl::CountOwnLoad(const CopyResult& result, Sequence* sequence)
   stats.loaded += result.bytes - sequence->own_load_bytes;
   stats.load_busy += result.finished - result.started;
   stats.load_queued += std::max(absl::ZeroDuration(), result.started - sequence->own_load_issued);
-  policy_->OnUse({sequence->tenant, Seconds(0), ToSeconds(result.finished - result.started), 0});
   sequence->own_load = CopyId();
 }
 

@@ -102,10 +102,11 @@ class Scheduler::Impl {
   // Nobody is admitted for lack of room.
   void Block();
   bool AdmitRoomHolder(absl::Time now);
-  bool Fits(size_t index, const Choice& choice);
+  // The next three take match_ to be of the request chosen.
+  bool Fits(const Sequence& sequence, const Choice& choice) const;
   // Takes from others what a choice that does not fit may take. Returns whether it took anything.
-  bool MakeRoom(size_t index, const Choice& choice);
-  void Admit(size_t index, const Choice& choice, absl::Time now);
+  bool MakeRoom(const Choice& choice);
+  void Admit(size_t index, const Choice& choice, const MachineView& machine, absl::Time now);
   // Fills the sequence's lease from match_, and says where it starts computing.
   KvAdmission TakeBlocks(Sequence* sequence, const KvUse& use);
   void NoteInterval();

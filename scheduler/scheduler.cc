@@ -215,10 +215,8 @@ void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status 
 void Scheduler::Impl::ChargeHold(Sequence* sequence) {
   const KvLease& lease = sequence->lease;
   const Blocks held = Blocks(static_cast<int64_t>(lease.blocks.size())) + lease.reserved;
-  const double use =
-      absl::ToDoubleSeconds(now_ - sequence->holds_since) * static_cast<double>(held.value());
-  sequence->stats.block_seconds += use;
-  policy_->OnUse({sequence->tenant, Seconds(0), Seconds(0), use});
+  sequence->stats.block_seconds +=
+      absl::ToDoubleSeconds(now_ - sequence->holds_since) * AsDouble(held);
 }
 
 void Scheduler::Impl::ReleaseBlocks(Sequence* sequence) {

@@ -51,7 +51,6 @@ struct Sequence {
   bool in_flight = false;
   bool load_failed = false;  // in flight when a load failed: to be planned anew at commit
   bool joinable = true;      // false: joined its loads once in vain
-  bool overdue = false;      // was admitted because it had waited past its bound
 
   CopyId own_load;  // the load made for it, until its end is known
   Bytes own_load_bytes;

@@ -10,8 +10,6 @@ namespace {
 // block this stays far below the cost of a step.
 constexpr size_t kRenewBlocks = 128;
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 }  // namespace
 
 void Scheduler::Impl::ExtendHashes(Sequence* sequence, Blocks count) {
@@ -77,8 +75,8 @@ void Scheduler::Impl::Price(WaitingView* view) const {
       PrefillTime(cost_, view->on_device, view->tokens - view->on_device) - view->compute;
   const Seconds token =
       std::max(mean_step_, cost_.launch + std::max(cost_.floor, cost_.weight_read));
-  const double outputs = output_share_ * Double(view->max_new);
-  view->decode = cost_.per_context_token * (Double(view->tokens) * outputs);
+  const double outputs = output_share_ * AsDouble(view->max_new);
+  view->decode = cost_.per_context_token * (AsDouble(view->tokens) * outputs);
   view->hold = view->load + view->compute + token * outputs;
 }
 
@@ -105,7 +103,6 @@ RunningView Scheduler::Impl::ViewOf(const Sequence& s) const {
   view.request = s.spec.id;
   view.arrival = s.arrival;
   view.arrived = Elapsed(s.stats.arrival);
-  view.admitted = Elapsed(s.stats.admitted);
   view.priority = s.spec.priority;
   view.tenant = s.tenant;
   view.first = s.computed;
@@ -129,7 +126,7 @@ Seconds Scheduler::Impl::LongestStep() const {
   const Tokens pool = options_.geometry.TokensIn(options_.device_blocks);
   StepEstimate step(cost_);
   step.Add({options_.max_model_len, options_.step_token_limit, Tokens(0)});
-  return step.time() + cost_.per_context_token * Double(pool);
+  return step.time() + cost_.per_context_token * AsDouble(pool);
 }
 
 MachineView Scheduler::Impl::LookAtMachine() const {
@@ -146,7 +143,6 @@ MachineView Scheduler::Impl::LookAtMachine() const {
   StepEstimate decodes(cost_);
   Tokens most_left;
   for (const Sequence* s : running_) {
-    if (!s->lease.loads.empty()) ++machine.loading;
     machine.lowest_priority = s == running_.front()
                                   ? s->spec.priority
                                   : std::min(machine.lowest_priority, s->spec.priority);
@@ -155,8 +151,8 @@ MachineView Scheduler::Impl::LookAtMachine() const {
     if (s->stats.output > Tokens(0) && remaining == Tokens(1)) {
       decodes.Add({s->computed, Tokens(1), s->in_place});
       ++machine.decoding;
-      const double left = output_share_ * Double(s->max_length() - s->known());
-      machine.decode_backlog += cost_.per_context_token * (Double(s->computed) * left);
+      const double left = output_share_ * AsDouble(s->max_length() - s->known());
+      machine.decode_backlog += cost_.per_context_token * (AsDouble(s->computed) * left);
     } else {
       machine.compute_backlog += PrefillTime(cost_, s->computed, remaining);
     }
@@ -164,7 +160,7 @@ MachineView Scheduler::Impl::LookAtMachine() const {
   machine.decode_step = decodes.time();
   machine.admission_interval = admission_interval_;
   machine.longest_step = LongestStep();
-  machine.drain = machine.longest_step * Double(most_left) + machine.compute_backlog * 2 +
+  machine.drain = machine.longest_step * AsDouble(most_left) + machine.compute_backlog * 2 +
                   machine.link_backlog[static_cast<size_t>(LinkDirection::kHostToDevice)];
   machine.step_token_limit = options_.step_token_limit;
   machine.tpot_target = options_.tpot_target;

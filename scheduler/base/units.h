@@ -45,6 +45,12 @@ class Quantity {
   int64_t value_ = 0;
 };
 
+// For the cost model and metrics, which reckon in real numbers.
+template <class Tag>
+constexpr double AsDouble(Quantity<Tag> quantity) {
+  return static_cast<double>(quantity.value());
+}
+
 using Tokens = Quantity<struct TokensTag>;
 using Blocks = Quantity<struct BlocksTag>;
 using Bytes = Quantity<struct BytesTag>;

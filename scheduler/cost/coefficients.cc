@@ -9,8 +9,6 @@
 namespace sluice {
 namespace {
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 absl::Status CheckNumber(absl::string_view name, double value) {
   if (std::isfinite(value) && value >= 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -58,40 +56,40 @@ absl::Status CostCoefficients::Validate() const {
 }
 
 double AttentionPairs(Tokens first, Tokens count) {
-  const double n = Double(count);
-  return n * Double(first) + n * (n + 1) / 2;
+  const double n = AsDouble(count);
+  return n * AsDouble(first) + n * (n + 1) / 2;
 }
 
 double WindowedAttentionPairs(Tokens first, Tokens count, Tokens window) {
   // The first `ramp` new tokens see fewer tokens than the window holds.
   const Tokens ramp = std::clamp(window - first, Tokens(0), count);
   const double growing = ramp > Tokens(0) ? AttentionPairs(first, ramp) : 0;
-  return growing + Double(count - ramp) * Double(window);
+  return growing + AsDouble(count - ramp) * AsDouble(window);
 }
 
 Seconds AttentionTime(const CostCoefficients& cost, const StepPart& part) {
   const Tokens local = part.first - part.in_place;
   const double full = 1 - cost.window_share;
   double pairs = full * AttentionPairs(local, part.count);
-  double context = full * Double(local + part.count);
+  double context = full * AsDouble(local + part.count);
   if (cost.window_share > 0) {
     pairs += cost.window_share * WindowedAttentionPairs(local, part.count, cost.window);
-    context += cost.window_share * Double(std::min(local + part.count, cost.window + part.count));
+    context += cost.window_share * AsDouble(std::min(local + part.count, cost.window + part.count));
   }
   const Seconds device = std::max(cost.per_pair * pairs, cost.per_context_token * context);
   // The host attends to its part beside the device, layer by layer.
-  const Seconds host = cost.per_in_place_token * (Double(part.in_place) * Double(part.count));
+  const Seconds host = cost.per_in_place_token * (AsDouble(part.in_place) * AsDouble(part.count));
   return std::max(device, host);
 }
 
 Seconds StepEstimate::time() const {
   if (tokens_ == Tokens(0)) return Seconds(0);
-  const Seconds linear = std::max(cost_->weight_read, cost_->per_token * Double(tokens_));
+  const Seconds linear = std::max(cost_->weight_read, cost_->per_token * AsDouble(tokens_));
   return cost_->launch + std::max(cost_->floor, linear + attention_);
 }
 
 Seconds PrefillTime(const CostCoefficients& cost, Tokens first, Tokens count) {
-  return cost.per_token * Double(count) + AttentionTime(cost, {first, count, Tokens(0)});
+  return cost.per_token * AsDouble(count) + AttentionTime(cost, {first, count, Tokens(0)});
 }
 
 Seconds PrefillTimeAlone(const CostCoefficients& cost, Tokens first, Tokens count, Tokens chunk) {

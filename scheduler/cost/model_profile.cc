@@ -62,8 +62,6 @@ absl::Status CheckAttention(const ModelProfile& m) {
 // Beyond any model, and small enough that the bytes of no context overflow.
 constexpr double kMostTokenBytes = 1e9;
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 // Numbers a token leaves in a layer.
 int64_t KvNumbers(const ModelProfile& model) {
   if (model.latent_dim > 0) return model.latent_dim;
@@ -122,7 +120,7 @@ Flop PrefillFlopPerToken(const ModelProfile& model, Tokens first, Tokens count) 
   double pairs = full * AttentionPairs(first, count);
   if (windowed > 0) pairs += windowed * WindowedAttentionPairs(first, count, Tokens(model.window));
   return Flop(2 * model.PrefillParameters()) +
-         AttentionFlopPerPair(model) * (pairs / Double(count));
+         AttentionFlopPerPair(model) * (pairs / AsDouble(count));
 }
 
 double KvBytesPerTokenAndLayer(const ModelProfile& model, NumberFormat kv) {
@@ -135,9 +133,9 @@ double KvBytesPerToken(const ModelProfile& model, NumberFormat kv) {
 }
 
 Bytes KvBytes(const ModelProfile& model, NumberFormat kv, Tokens context) {
-  const double windowed =
-      static_cast<double>(model.windowed_layers) * Double(std::min(context, Tokens(model.window)));
-  const double full = static_cast<double>(model.layers - model.windowed_layers) * Double(context);
+  const double windowed = static_cast<double>(model.windowed_layers) *
+                          AsDouble(std::min(context, Tokens(model.window)));
+  const double full = static_cast<double>(model.layers - model.windowed_layers) * AsDouble(context);
   return Bytes(std::llround((full + windowed) * KvBytesPerTokenAndLayer(model, kv)));
 }
 

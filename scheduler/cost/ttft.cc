@@ -12,8 +12,6 @@ namespace {
 constexpr double kSplitMustGain = 1.05;
 constexpr Seconds kNever{std::numeric_limits<double>::infinity()};
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 // As one run: on an idle machine with a large prefix, bytes outweigh descriptors by far.
 Seconds Load(const CostCoefficients& cost, const Deployment& d, Tokens cached) {
   if (cached == Tokens(0)) return Seconds(0);
@@ -113,7 +111,7 @@ TtftByPlan Ttft(const Deployment& d, const RequestShape& r) {
   const Splitter splitter(cost, d, r);
   const Tokens front = splitter.Best();
   ttft.split = std::min(splitter.At(front).time(), ttft.overlapped);
-  if (r.cached > Tokens(0)) ttft.split_share = Double(front) / Double(r.cached);
+  if (r.cached > Tokens(0)) ttft.split_share = AsDouble(front) / AsDouble(r.cached);
   if (ttft.recompute < ttft.split) {
     ttft.split = ttft.recompute;
     ttft.split_share = 1;

@@ -4,26 +4,21 @@
 
 namespace sluice {
 
+void BudgetedPolicy::OnAdmitted(const MachineView&, const WaitingView& request,
+                                const Choice& choice) {
+  budget_.OnAdmitted(request, choice);
+}
+
 void ParkingPolicy::FormStep(const MachineView& machine, std::span<const RunningView> running,
                              std::vector<StepShare>* shares) {
   FormParkingStep(machine, running, shares);
   NoteStep(running, *shares);
 }
 
-void ParkingPolicy::OnAdmitted(const MachineView&, const WaitingView& request,
-                               const Choice& choice) {
-  budget_.OnAdmitted(request, choice);
-}
-
 void LayerwisePolicy::FormStep(const MachineView& machine, std::span<const RunningView> running,
                                std::vector<StepShare>* shares) {
   FormBatchStep(machine, running, shares);
   NoteStep(running, *shares);
-}
-
-void LayerwisePolicy::OnAdmitted(const MachineView&, const WaitingView& request,
-                                 const Choice& choice) {
-  budget_.OnAdmitted(request, choice);
 }
 
 bool BetterLater(const WaitingView& w) {

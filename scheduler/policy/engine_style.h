@@ -12,46 +12,48 @@
 
 namespace sluice {
 
-// vLLM v1 (vllm/v1/core/sched/scheduler.py): running requests first, decodes and prompt chunks in
-// one step; admission while tokens of the step are left. A request with KV to load starts its load
-// at once and is parked, free of charge, so loads run ahead of compute.
-// Deviation: a step that would be empty joins the oldest load layer by layer; vLLM idles.
-class ParkingPolicy : public Policy {
+// Admission while tokens of the next step are left (TokenBudget); what both engines have in common.
+class BudgetedPolicy : public Policy {
  public:
-  void FormStep(const MachineView& machine, std::span<const RunningView> running,
-                std::vector<StepShare>* shares) override;
   void OnAdmitted(const MachineView& machine, const WaitingView& request,
                   const Choice& choice) override;
 
  protected:
+  explicit BudgetedPolicy(TokenBudget::Loading loading) : budget_(loading) {}
+
   bool BudgetSpent(const MachineView& machine) const { return budget_.Spent(machine); }
-  // For policies with a FormStep of their own, to be called at its end.
+  // To be called at the end of FormStep.
   void NoteStep(std::span<const RunningView> running, std::span<const StepShare> shares) {
     budget_.OnStepFormed(running, shares);
   }
 
  private:
-  TokenBudget budget_{TokenBudget::Loading::kIsFree};
+  TokenBudget budget_;
+};
+
+// vLLM v1 (vllm/v1/core/sched/scheduler.py): running requests first, decodes and prompt chunks in
+// one step; admission while tokens of the step are left. A request with KV to load starts its load
+// at once and is parked, free of charge, so loads run ahead of compute.
+// Deviation: a step that would be empty joins the oldest load layer by layer; vLLM idles.
+class ParkingPolicy : public BudgetedPolicy {
+ public:
+  void FormStep(const MachineView& machine, std::span<const RunningView> running,
+                std::vector<StepShare>* shares) override;
+
+ protected:
+  ParkingPolicy() : BudgetedPolicy(TokenBudget::Loading::kIsFree) {}
 };
 
 // SGLang with HiCache (managers/scheduler.py, mem_cache/hiradix_cache.py): one batch of prompts at
 // a time, in steps of its own, before any decode; its loads start when the batch does and overlap
 // with it layer by layer, so no load runs ahead of compute.
-class LayerwisePolicy : public Policy {
+class LayerwisePolicy : public BudgetedPolicy {
  public:
   void FormStep(const MachineView& machine, std::span<const RunningView> running,
                 std::vector<StepShare>* shares) override;
-  void OnAdmitted(const MachineView& machine, const WaitingView& request,
-                  const Choice& choice) override;
 
  protected:
-  bool BudgetSpent(const MachineView& machine) const { return budget_.Spent(machine); }
-  void NoteStep(std::span<const RunningView> running, std::span<const StepShare> shares) {
-    budget_.OnStepFormed(running, shares);
-  }
-
- private:
-  TokenBudget budget_{TokenBudget::Loading::kIsCharged};
+  LayerwisePolicy() : BudgetedPolicy(TokenBudget::Loading::kIsCharged) {}
 };
 
 // The part of SGLang's LPM, HRRN and shortest-prefill-first that puts requests last whose prefix

@@ -78,7 +78,6 @@ struct RunningView {
   RequestId request;
   int64_t arrival = 0;
   Seconds arrived;
-  Seconds admitted;
   int32_t priority = 0;
   int32_t tenant = 0;
 
@@ -103,7 +102,6 @@ struct MachineView {
   Blocks capacity;
   int64_t running = 0;  // admitted
   int64_t max_running = 0;
-  int64_t loading = 0;          // of them, with loads under way
   int32_t lowest_priority = 0;  // of those admitted; meaningless if none is
 
   // Work queued or under way, as time on each resource.
@@ -152,14 +150,6 @@ struct StepShare {
   Tokens count;      // of its remaining tokens, from the first on
 };
 
-// What a request has used since the last report; for fairness.
-struct ResourceUse {
-  int32_t tenant = 0;
-  Seconds device;  // its share of step time
-  Seconds link;    // its loads
-  double block_seconds = 0;
-};
-
 // What the scheduler does for a policy besides asking it.
 struct PolicyTraits {
   bool chooses_plans = false;  // by price (pressure.h); false: cached KV is always loaded
@@ -206,7 +196,6 @@ class Policy {
 
   virtual void OnAdmitted(const MachineView& /*machine*/, const WaitingView& /*request*/,
                           const Choice& /*choice*/) {}
-  virtual void OnUse(const ResourceUse& /*use*/) {}
 
   // Whether `a`, which waits, will probably be admitted before `b`, which has just arrived; for
   // predictions.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "scheduler/policy/selection.h"
+
 namespace sluice {
 namespace {
 
@@ -10,28 +12,21 @@ constexpr double kLeastPrice = 0.05;
 // Splits that move less than this share of a load are not worth their extra steps.
 constexpr double kLeastSplit = 0.05;
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-double Double(Blocks n) { return static_cast<double>(n.value()); }
-
-Seconds Backlog(const MachineView& machine) {
-  return machine.link_backlog[static_cast<size_t>(LinkDirection::kHostToDevice)];
-}
-
 double PriceIn(Seconds resource, Seconds most) {
   return most > Seconds(0) ? std::max(kLeastPrice, resource / most) : 1.0;
 }
 
 // Steps are shared with decodes: they slow compute down by their share of each step.
 Seconds Slowed(const MachineView& machine, Seconds compute) {
-  const Seconds step = machine.cost->per_token * Double(machine.step_token_limit);
+  const Seconds step = machine.cost->per_token * AsDouble(machine.step_token_limit);
   return compute * (1 + (step > Seconds(0) ? std::min(1.0, machine.decode_step / step) : 0));
 }
 
 }  // namespace
 
 PressureSum::PressureSum(const MachineView& machine)
-    : blocks_(std::max(1.0, Double(machine.capacity))) {
-  sum_.link = Backlog(machine);
+    : blocks_(std::max(1.0, AsDouble(machine.capacity))) {
+  sum_.link = Backlog(machine, LinkDirection::kHostToDevice);
   sum_.compute = machine.compute_backlog + machine.decode_backlog;
 }
 
@@ -61,7 +56,7 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
   p.plan = plan;
   p.link = w.load;
   p.compute = w.compute;
-  double memory = Double(w.need) * w.hold.value();
+  double memory = AsDouble(w.need) * w.hold.value();
   bool possible = true;
   switch (plan) {
     case RequestPlan::kResident:
@@ -72,7 +67,7 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
       break;
     case RequestPlan::kSplit: {
       const double share = pressure.balancing_share;
-      p.recompute = Tokens(static_cast<int64_t>(share * Double(w.on_host)));
+      p.recompute = Tokens(static_cast<int64_t>(share * AsDouble(w.on_host)));
       p.link = w.load * (1 - share);
       p.compute += PrefillTime(cost, w.on_device, p.recompute);
       possible = share >= kLeastSplit && p.recompute > Tokens(0);
@@ -80,9 +75,9 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
     }
     case RequestPlan::kInPlace: {
       p.link = Seconds(0);
-      const double queries = Double(w.fresh()) + Double(w.max_new) / 2;
-      p.compute += cost.per_in_place_token * (Double(w.on_host) * queries);
-      memory = Double(w.need_in_place) * w.hold.value();
+      const double queries = AsDouble(w.fresh()) + AsDouble(w.max_new) / 2;
+      p.compute += cost.per_in_place_token * (AsDouble(w.on_host) * queries);
+      memory = AsDouble(w.need_in_place) * w.hold.value();
       possible =
           machine.attends_in_place && w.on_host > Tokens(0) && cost.per_in_place_token > Seconds(0);
       break;
@@ -90,17 +85,18 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
     case RequestPlan::kRecompute:
       p.link = Seconds(0);
       p.compute += w.recompute;
-      memory += Double(w.need) * (w.recompute - w.load).value();
+      memory += AsDouble(w.need) * (w.recompute - w.load).value();
       possible = w.on_host > Tokens(0);
       break;
   }
-  const Seconds arrived = p.link > Seconds(0) ? Backlog(machine) + p.link : Seconds(0);
+  const Seconds arrived =
+      p.link > Seconds(0) ? Backlog(machine, LinkDirection::kHostToDevice) + p.link : Seconds(0);
   const Seconds computed = machine.compute_backlog + Slowed(machine, p.compute) + cost.launch;
   // Layer by layer: one layer's worth of compute is left when the last layer's load has arrived.
   p.ready = possible ? std::max(arrived + w.compute / cost.layers, computed) : kNever;
   p.price = !possible ? kNever
                       : p.link * pressure.link_price + p.compute * pressure.compute_price +
-                            Seconds(memory / std::max(1.0, Double(machine.capacity))) *
+                            Seconds(memory / std::max(1.0, AsDouble(machine.capacity))) *
                                 pressure.memory_price;
   return p;
 }

@@ -19,8 +19,6 @@ namespace sluice {
 // As a key: this request is not to be admitted now.
 inline constexpr double kNotNow = std::numeric_limits<double>::infinity();
 
-inline double AsDouble(Tokens n) { return static_cast<double>(n.value()); }
-
 inline Seconds Waited(const MachineView& machine, const WaitingView& w) {
   return machine.now - w.arrived;
 }

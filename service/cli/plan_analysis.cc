@@ -24,8 +24,7 @@ constexpr std::array<KindName, kTtftKindCount> kNames = {{{"resident", "already 
                                                           {"best", "best for each request"}}};
 
 size_t Index(TtftKind kind) { return static_cast<size_t>(kind); }
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-double Kappa(const RequestShape& r) { return Double(r.cached) / Double(r.fresh); }
+double Kappa(const RequestShape& r) { return AsDouble(r.cached) / AsDouble(r.fresh); }
 
 Percentiles PercentilesOf(Samples samples) {
   return {samples.Percentile(10), samples.Percentile(50), samples.Percentile(90)};
@@ -34,7 +33,7 @@ Percentiles PercentilesOf(Samples samples) {
 // The part of each plan's time that the device (or the host, in place) computes.
 std::array<Seconds, kTtftKindCount> ComputeParts(const Deployment& d, const RequestShape& r,
                                                  const TtftByPlan& ttft, TtftKind best) {
-  const Tokens front(std::llround(ttft.split_share * Double(r.cached)));
+  const Tokens front(std::llround(ttft.split_share * AsDouble(r.cached)));
   Seconds split = ttft.resident;
   if (front == r.cached) {
     split = ttft.recompute;
@@ -77,8 +76,8 @@ class Totals {
     AddEnergy(RequestEnergy(d_, {Tokens(0), r.cached + r.fresh, Tokens(0)}, true),
               result_.energy_recompute);
     kappa_.Add(Kappa(r));
-    cached_.Add(Double(r.cached));
-    fresh_.Add(Double(r.fresh));
+    cached_.Add(AsDouble(r.cached));
+    fresh_.Add(AsDouble(r.fresh));
   }
 
   void Finish() {
@@ -208,7 +207,7 @@ PlanRegions MapRegions(const Deployment& d, const std::vector<double>& kappas,
   PlanRegions regions{kappas, fresh, {}};
   for (const Tokens count : fresh) {
     for (const double kappa : kappas) {
-      const Tokens cached(std::max<int64_t>(1, std::llround(kappa * Double(count))));
+      const Tokens cached(std::max<int64_t>(1, std::llround(kappa * AsDouble(count))));
       std::optional<TtftKind> best;
       if (cached + count <= limit) {
         best = KindOf(BestPlan(Ttft(d, {cached, count, Tokens(0)})));

@@ -39,12 +39,10 @@ std::vector<double> Middles(const std::vector<double>& edges) {
   return middles;
 }
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 std::vector<Point> RequestPoints(const std::vector<RequestShape>& shapes) {
   std::vector<Point> points;
   for (const RequestShape& r : shapes)
-    points.push_back({Double(r.cached) / Double(r.fresh), Double(r.fresh)});
+    points.push_back({AsDouble(r.cached) / AsDouble(r.fresh), AsDouble(r.fresh)});
   return points;
 }
 
@@ -82,8 +80,8 @@ RegionMap RegionsChart(const PlanResult& result) {
   Series bound{.name = "κ_crit with attention", .color = 7};
   for (const Tokens count : fresh) {
     const double kappa = KappaCriticalAt(d, count);
-    const bool within = kappa * Double(count) <= Double(result.context_limit);
-    bound.points.push_back({within ? kappa : NAN, Double(count)});
+    const bool within = kappa * AsDouble(count) <= AsDouble(result.context_limit);
+    bound.points.push_back({within ? kappa : NAN, AsDouble(count)});
   }
   map.overlays.push_back(bound);
   map.overlays.push_back({.name = result.requests.single ? "the request" : "requests",
@@ -111,7 +109,7 @@ LineChart RooflineChart(const PlanResult& result) {
                   .color = 4};
   for (const RequestShape& r : result.requests.shapes) {
     if (r.cached == Tokens(0)) continue;
-    const double flop = PrefillFlopPerToken(d.model, r.cached, r.fresh).value() * Double(r.fresh);
+    const double flop = PrefillFlopPerToken(d.model, r.cached, r.fresh).value() * AsDouble(r.fresh);
     const Bytes bytes = KvBytes(d.model, d.kv_offload, r.cached);
     const double rate = flop / Ttft(d, r).overlapped.value() / 1e12;
     requests.points.push_back({flop / static_cast<double>(bytes.value()), rate});
@@ -173,7 +171,7 @@ BarChart TimeSplitChart(const PlanResult& result) {
 LineChart KappaChart(const PlanResult& result) {
   std::vector<double> kappas;
   for (const RequestShape& r : result.requests.shapes) {
-    kappas.push_back(Double(r.cached) / Double(r.fresh));
+    kappas.push_back(AsDouble(r.cached) / AsDouble(r.fresh));
   }
   LineChart chart = CdfChart(kKappaAxis, {{"", kappas}});
   chart.x_lines.push_back({result.now.analysis.kappa_crit, "κ_crit"});

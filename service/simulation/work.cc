@@ -5,8 +5,6 @@
 namespace sluice {
 namespace {
 
-double Double(Tokens n) { return static_cast<double>(n.value()); }
-
 const LinkCoefficients& Link(const CostCoefficients& cost, LinkDirection direction) {
   return cost.links[static_cast<size_t>(direction)];
 }
@@ -26,7 +24,7 @@ Seconds AttentionOf(const CostCoefficients& cost, const WorkItem& item) {
   const Seconds prefill = AttentionTime(cost, {item.cached(), item.fresh, Tokens(0)});
   const Tokens steps = item.output - Tokens(1);
   const Tokens middle = item.cached() + item.fresh + Tokens(steps.value() / 2);
-  return prefill + AttentionTime(cost, {middle, Tokens(1), Tokens(0)}) * Double(steps);
+  return prefill + AttentionTime(cost, {middle, Tokens(1), Tokens(0)}) * AsDouble(steps);
 }
 
 }  // namespace
@@ -48,21 +46,21 @@ Work WorkOf(const CostCoefficients& cost, const WorkLimits& limits,
   double decoded = 0;
   double held = 0;  // token-steps of device memory
   for (const WorkItem& item : items) {
-    const double steps = Double(item.output - Tokens(1));
+    const double steps = AsDouble(item.output - Tokens(1));
     work.link += MoveTime(cost, LinkDirection::kHostToDevice, item.on_host + item.on_disk);
     work.disk += MoveTime(cost, LinkDirection::kDiskToHost, item.on_disk);
     work.write_back += MoveTime(cost, LinkDirection::kDeviceToHost, item.fresh);
     attention += AttentionOf(cost, item);
     work.recompute += PrefillTime(cost, item.on_device, item.on_host + item.on_disk + item.fresh) -
                       PrefillTime(cost, item.cached(), item.fresh);
-    tokens += Double(item.fresh) + steps;
+    tokens += AsDouble(item.fresh) + steps;
     decoded += steps;
-    held += Double(item.held) * steps;
+    held += AsDouble(item.held) * steps;
   }
-  double steps = std::max(tokens / Double(limits.step_tokens),
+  double steps = std::max(tokens / AsDouble(limits.step_tokens),
                           decoded / static_cast<double>(limits.max_running));
   if (limits.device_tokens > Tokens(0)) {
-    steps = std::max(steps, held / Double(limits.device_tokens));
+    steps = std::max(steps, held / AsDouble(limits.device_tokens));
   }
   const Seconds linear = std::max(cost.weight_read * steps, cost.per_token * tokens);
   work.compute = cost.launch * steps + std::max(cost.floor * steps, linear + attention);

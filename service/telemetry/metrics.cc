@@ -51,8 +51,6 @@ Labels With(Labels labels, const char* key, const char* value) {
 }
 
 double InSeconds(absl::Duration d) { return absl::ToDoubleSeconds(d); }
-double Count(Blocks b) { return static_cast<double>(b.value()); }
-double Count(Tokens t) { return static_cast<double>(t.value()); }
 
 std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
@@ -252,10 +250,10 @@ std::shared_ptr<prometheus::Registry> Metrics::registry() const { return impl_->
 namespace {
 
 void SetTier(TierSeries& series, const TierStats& tier, double block_bytes) {
-  const double capacity = Count(tier.capacity);
-  const double pinned = Count(tier.referenced) + Count(tier.in_transit);
+  const double capacity = AsDouble(tier.capacity);
+  const double pinned = AsDouble(tier.referenced) + AsDouble(tier.in_transit);
   series.capacity.Set(capacity * block_bytes);
-  series.used.Set((pinned + Count(tier.cached)) * block_bytes);
+  series.used.Set((pinned + AsDouble(tier.cached)) * block_bytes);
   series.pinned.Set(pinned * block_bytes);
   series.ratio.Set(capacity > 0 ? pinned / capacity : 0);
 }
@@ -281,13 +279,13 @@ void Metrics::Observe(const SchedulerStats& stats, const ActivitySnapshot& activ
   m.preemptions[1].Follow(
       static_cast<double>(stats.decisions[static_cast<size_t>(Decision::kPreemptRecompute)]));
   for (size_t t = 0; t < kTierCount; ++t) {
-    m.prompt_tokens[t].Follow(Count(stats.prompt_tokens_cached[t]));
+    m.prompt_tokens[t].Follow(AsDouble(stats.prompt_tokens_cached[t]));
   }
-  m.prompt_tokens[kTierCount].Follow(Count(stats.prompt_tokens_computed));
-  m.recomputed.Follow(Count(stats.tokens_recomputed));
-  m.generated.Follow(Count(stats.output_tokens));
-  m.evictions[0].Follow(Count(stats.device_evictions));
-  m.evictions[1].Follow(Count(stats.host_evictions));
+  m.prompt_tokens[kTierCount].Follow(AsDouble(stats.prompt_tokens_computed));
+  m.recomputed.Follow(AsDouble(stats.tokens_recomputed));
+  m.generated.Follow(AsDouble(stats.output_tokens));
+  m.evictions[0].Follow(AsDouble(stats.device_evictions));
+  m.evictions[1].Follow(AsDouble(stats.host_evictions));
 
   m.states[0].Follow(InSeconds(activity.compute_only));
   m.states[1].Follow(InSeconds(activity.transfer_only));
@@ -312,7 +310,7 @@ void Metrics::OnStep(const StepPlan& plan, const StepResult& result) {
   bool prefill = false, decode = false;
   for (const SequenceWork& work : plan.sequences) {
     (work.first < work.prompt ? prefill : decode) = true;
-    m.step_tokens.Increment(Count(work.count));
+    m.step_tokens.Increment(AsDouble(work.count));
   }
   const double stall = InSeconds(result.load_stall);
   const double took = InSeconds(result.finished - result.started);
@@ -349,7 +347,7 @@ void Metrics::OnFinish(const Event::Finish& finish) {
   m.queue.Observe(InSeconds(stats.admitted - stats.arrival));
   m.kappa.Observe(stats.kappa());
   if (stats.output > Tokens(1)) {
-    m.tpot.Observe(InSeconds(stats.finished - stats.first_token) / (Count(stats.output) - 1));
+    m.tpot.Observe(InSeconds(stats.finished - stats.first_token) / (AsDouble(stats.output) - 1));
   }
   m.parts[0]->Increment(InSeconds(stats.admitted - stats.arrival));
   m.parts[1]->Increment(InSeconds(stats.compute));

@@ -95,8 +95,7 @@ class Generator {
     m.attends_in_place = Chance(0.5);
     if (idle) return m;
     m.running = Int(0, m.max_running);
-    m.loading = Int(0, m.running);
-    m.decoding = Int(0, m.running - m.loading);
+    m.decoding = Int(0, m.running);
     for (Seconds& backlog : m.link_backlog) backlog = Chance(0.5) ? Backlog() : Seconds(0);
     if (m.running > m.decoding) m.compute_backlog = Backlog();
     m.decode_step = Seconds(0.01);
@@ -113,7 +112,6 @@ class Generator {
     const bool loading = !loads.empty();
     RunningView& r = views->Add(!loading && Chance(0.5) ? 1 : Int(1, 20000), std::move(loads));
     r.arrived = now * std::uniform_real_distribution<double>(0, 1)(random_);
-    r.admitted = now;
     r.tenant = static_cast<int32_t>(Int(0, 3));
     r.first = SomeTokens(60000);
     r.decoding = !loading && r.remaining == Tokens(1) && Chance(0.9);
@@ -295,7 +293,6 @@ std::string Play(Policy* policy, uint64_t seed) {
     std::vector<StepShare> shares;
     policy->FormStep(machine, running.views(), &shares);
     for (const StepShare& s : shares) absl::StrAppend(&log, " ", s.index, "=", s.count.value());
-    policy->OnUse({static_cast<int32_t>(step % 4), Seconds(0.1), Seconds(0.2), 5});
   }
   return log;
 }
