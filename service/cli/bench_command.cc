@@ -255,9 +255,7 @@ int BenchCommand::Run(const FlagSet& flags, const CliIo& io) {
   const absl::Status status = Measure(flags, interrupter, io);
   if (!status.ok()) io.err << "sluice: " << status.message() << std::endl;
   if (interrupter.signal() != 0) return 128 + interrupter.signal();
-  if (status.ok()) return kExitOk;
-  const bool usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
-  return usage ? kExitUsage : kExitFailure;
+  return ExitCodeOf(status);
 }
 
 }  // namespace sluice

@@ -9,7 +9,7 @@
 
 #include "absl/time/time.h"
 #include "service/cli/bench_runner.h"
-#include "service/cli/percentiles.h"
+#include "service/report/percentiles.h"
 
 namespace sluice {
 

@@ -114,10 +114,8 @@ int CalibrateCommand::Run(const FlagSet&, const CliIo& io) {
   Interrupter interrupter;
   const absl::Status status = Calibrate(interrupter, io);
   if (interrupter.signal() != 0) return 128 + interrupter.signal();
-  if (status.ok()) return kExitOk;
-  io.err << "sluice: " << status.message() << std::endl;
-  const bool usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
-  return usage ? kExitUsage : kExitFailure;
+  if (!status.ok()) io.err << "sluice: " << status.message() << std::endl;
+  return ExitCodeOf(status);
 }
 
 }  // namespace sluice

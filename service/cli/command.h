@@ -16,6 +16,14 @@ inline constexpr int kExitUsage = 2;        // the command line or configuration
 inline constexpr int kExitInterrupt = 130;  // Ctrl-C
 inline constexpr int kExitTerminate = 143;  // SIGTERM
 
+// The exit code of a command that ended with this status: OK done, INVALID_ARGUMENT and NOT_FOUND
+// wrong usage, others failure.
+inline int ExitCodeOf(const absl::Status& status) {
+  if (status.ok()) return kExitOk;
+  const bool usage = absl::IsInvalidArgument(status) || absl::IsNotFound(status);
+  return usage ? kExitUsage : kExitFailure;
+}
+
 // The terminal, or a test's stand-in for it.
 struct CliIo {
   std::istream& in;

@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/cli/bench_report.h"
-#include "service/cli/percentiles.h"
 #include "service/cli/table.h"
 #include "service/config/flag_values.h"
+#include "service/report/percentiles.h"
 
 namespace sluice {
 namespace {

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "scheduler/base/check.h"
-#include "service/cli/percentiles.h"
 #include "service/cli/plan_requests.h"
+#include "service/report/percentiles.h"
 
 namespace sluice {
 namespace {

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+
+#include "service/report/percentiles.h"
 
 namespace sluice {
 namespace {
@@ -10,27 +11,18 @@ namespace {
 constexpr double kLeast = 1e-6;
 constexpr double kRatio = 1.02;
 
-// `sorted` is not empty.
-double PercentileOf(const std::vector<double>& sorted, double p) {
-  const double rank = p / 100 * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(rank);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  const double share = rank - static_cast<double>(below);
-  return sorted[below] + share * (sorted[above] - sorted[below]);
-}
-
 }  // namespace
 
-Distribution DistributionOf(std::vector<double> values) {
+Distribution DistributionOf(const std::vector<double>& values) {
+  Samples samples;
+  samples.Add(values);
   Distribution d;
-  if (values.empty()) return d;
-  std::sort(values.begin(), values.end());
-  d.count = static_cast<int64_t>(values.size());
-  d.mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-  d.p50 = PercentileOf(values, 50);
-  d.p90 = PercentileOf(values, 90);
-  d.p99 = PercentileOf(values, 99);
-  d.max = values.back();
+  d.count = static_cast<int64_t>(samples.count());
+  d.p50 = samples.Percentile(50);
+  d.p90 = samples.Percentile(90);
+  d.p99 = samples.Percentile(99);
+  d.max = samples.max();
+  d.mean = samples.mean();
   return d;
 }
 

@@ -20,9 +20,8 @@ struct Distribution {
   double max = 0;
 };
 
-// Exact; percentiles interpolate between the two nearest values (Hyndman and Fan 1996,
-// definition 7), as NumPy does.
-Distribution DistributionOf(std::vector<double> values);
+// Exact; percentiles as in service/report/percentiles.h.
+Distribution DistributionOf(const std::vector<double>& values);
 
 // Counts positive numbers in buckets of equal ratio, for more of them than one wants to keep.
 // Percentiles are right to within 1 %; count, mean and max are exact.

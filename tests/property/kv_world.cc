@@ -5,19 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "tests/property/content.h"
 
 namespace sluice::testing {
-namespace {
-
-constexpr uint64_t kGarbage = 0;
-
-uint64_t Mix(uint64_t h, uint64_t value) {
-  h = (h ^ value) * 0x9E3779B97F4A7C15ULL;
-  return (h ^ (h >> 29)) | 1;  // never kGarbage
-}
-
-}  // namespace
-
 KvWorld::KvWorld(const KvWorldOptions& options, uint64_t seed)
     : options_(options),
       width_(options.cache.tokens_per_block.size()),
@@ -31,7 +21,7 @@ void KvWorld::Fail(const std::string& what) {
   if (failure_.empty()) failure_ = what;
 }
 
-void KvWorld::Note(int64_t value) { trace_ = Mix(trace_, static_cast<uint64_t>(value)); }
+void KvWorld::Note(int64_t value) { trace_ = MixContent(trace_, static_cast<uint64_t>(value)); }
 
 std::string KvWorld::Run() {
   for (int i = 0; i < options_.actions && failure_.empty(); ++i) Act();
@@ -99,11 +89,12 @@ KvWorld::Prompt KvWorld::RandomPrompt() {
     p.tokens.push_back(static_cast<TokenId>(draw % static_cast<uint64_t>(options_.vocabulary)));
   }
   Hash128 hash = RootHash(0, p.salt);
-  uint64_t content = Mix(77, p.salt);
+  uint64_t content = MixContent(77, p.salt);
   for (size_t i = 0; i < blocks; ++i) {
     const auto tokens = std::span<const TokenId>(p.tokens).subspan(i * width_, width_);
     hash = options_.block_hash(hash, tokens);
-    for (const TokenId token : tokens) content = Mix(content, static_cast<uint64_t>(token) + 1);
+    for (const TokenId token : tokens)
+      content = MixContent(content, static_cast<uint64_t>(token) + 1);
     p.hashes.push_back(hash);
     p.content.push_back(content);
   }

@@ -3,19 +3,10 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "tests/property/content.h"
 #include "tests/property/kv_world.h"
 
 namespace sluice::testing {
-namespace {
-
-// Hashes that collide all the time.
-template <uint64_t kMask>
-Hash128 WeakHash(const Hash128& parent, std::span<const TokenId> tokens) {
-  return {BlockHash(parent, tokens).low & kMask, 0};
-}
-
-}  // namespace
-
 KvWorldOptions RandomKvWorldOptions(uint64_t seed) {
   std::mt19937_64 rng(seed * 7919 + 17);
   const auto pick = [&rng](auto... choices) {

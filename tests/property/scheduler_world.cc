@@ -5,19 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "tests/property/content.h"
 
 namespace sluice::testing {
-namespace {
-
-constexpr uint64_t kGarbage = 0;
-
-uint64_t Mix(uint64_t h, uint64_t value) {
-  h = (h ^ value) * 0x9E3779B97F4A7C15ULL;
-  return (h ^ (h >> 29)) | 1;  // never kGarbage
-}
-
-}  // namespace
-
 SchedulerWorld::SchedulerWorld(const WorldOptions& options, uint64_t seed)
     : options_(options),
       width_(options.scheduler.geometry.tokens_per_block.size()),
@@ -32,7 +22,7 @@ void SchedulerWorld::Fail(const std::string& what) {
   if (failure_.empty()) failure_ = what;
 }
 
-void SchedulerWorld::Note(uint64_t value) { trace_ = Mix(trace_, value); }
+void SchedulerWorld::Note(uint64_t value) { trace_ = MixContent(trace_, value); }
 
 std::string SchedulerWorld::Run() {
   for (int i = 0; i < options_.actions && failure_.empty(); ++i) Act();
@@ -79,13 +69,13 @@ std::vector<TokenId> SchedulerWorld::RandomPrompt() {
 
 void SchedulerWorld::Append(Request* request, TokenId token) const {
   const uint64_t before =
-      request->content.empty() ? Mix(77, request->salt) : request->content.back();
+      request->content.empty() ? MixContent(77, request->salt) : request->content.back();
   request->tokens.push_back(token);
-  request->content.push_back(Mix(before, static_cast<uint64_t>(token) + 1));
+  request->content.push_back(MixContent(before, static_cast<uint64_t>(token) + 1));
 }
 
 TokenId SchedulerWorld::Draw(const Request& request, int64_t index) const {
-  return static_cast<TokenId>((Mix(request.seed, static_cast<uint64_t>(index)) >> 7) %
+  return static_cast<TokenId>((MixContent(request.seed, static_cast<uint64_t>(index)) >> 7) %
                               static_cast<uint64_t>(options_.vocabulary));
 }
 

@@ -1,19 +1,10 @@
 #include <array>
 
 #include "scheduler/policy/registry.h"
+#include "tests/property/content.h"
 #include "tests/property/scheduler_world.h"
 
 namespace sluice::testing {
-namespace {
-
-// Hashes that collide all the time.
-template <uint64_t kMask>
-Hash128 WeakHash(const Hash128& parent, std::span<const TokenId> tokens) {
-  return {BlockHash(parent, tokens).low & kMask, 0};
-}
-
-}  // namespace
-
 WorldOptions RandomWorldOptions(uint64_t seed) {
   std::mt19937_64 rng(seed * 7919 + 13);
   const auto pick = [&rng](auto... choices) {

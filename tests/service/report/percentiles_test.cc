@@ -1,4 +1,4 @@
-#include "service/cli/percentiles.h"
+#include "service/report/percentiles.h"
 
 #include <algorithm>
 #include <random>
