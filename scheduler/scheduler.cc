@@ -130,7 +130,6 @@ std::unique_ptr<Sequence> Scheduler::Impl::MakeSequence(RequestSpec spec) {
   sequence->stats.first_token = absl::InfiniteFuture();
   sequence->stats.prompt = sequence->known();
   sequence->spec = std::move(spec);
-  sequence->tenant = TenantIndex(sequence->spec.tenant);
   sequence->tokens.reserve(sequence->max_length().size());
   sequence->hashes.reserve(options_.geometry.FullBlocks(sequence->max_length()).size());
   ExtendHashes(sequence.get(), options_.geometry.FullBlocks(sequence->known()));
@@ -140,6 +139,7 @@ std::unique_ptr<Sequence> Scheduler::Impl::MakeSequence(RequestSpec spec) {
 absl::Status Scheduler::Impl::Enqueue(std::unique_ptr<Sequence> owned) {
   Sequence* sequence = owned.get();
   sequence->arrival = next_arrival_;
+  sequence->tenant = TenantIndex(sequence->spec.tenant);
   WaitingView view = LookAt(sequence);
   const MachineView machine = LookAtMachine();
   const PlanPrice plan = PlanFor(machine, PressureOf(machine, waiting_.views()), view);

@@ -3,8 +3,9 @@
 
     policies.py BUILD_DIR TRACE_DIR OUT.json [--requests N]
 
-TRACE_DIR holds agentic-coding.dev.jsonl.gz and mooncake-conversation.dev.jsonl.gz (README.md says
-where from). All figures are of simulated machines: the cost model stands in for the device.
+TRACE_DIR holds agentic-coding.dev.jsonl.gz and mooncake-conversation.dev.jsonl.gz: the traces of
+callanjfox/kv-cache-tester and kvcache-ai/Mooncake (FAST25-release), brought into the format that
+service/workload/trace_reader.h describes. All figures are of simulated machines: the cost model stands in for the device.
 """
 
 import argparse
@@ -68,6 +69,8 @@ def main():
                 result = simulate(pathlib.Path(args.build) / "sluice", args.traces,
                                   load_flags + model_flags + link_flags, args.requests)
                 policies = {n: {k: p[k] for k in KEEP} for n, p in names_of(result).items()}
+                for p in policies.values():
+                    p["decisions"] = {k: v for k, v in p["decisions"].items() if v}
                 ttft = {n: p["ttft_s"]["mean"] for n, p in policies.items()}
                 others = [n for n in ttft if n not in ("slack", *REFERENCES)]
                 best = min(others, key=ttft.get)
@@ -84,10 +87,10 @@ def main():
                       file=sys.stderr, flush=True)
     summary = {k: geomean([c[k] for c in cells]) for k in
                ("slack_to_best", "slack_to_fcfs", "p99_to_fcfs", "slack_to_offload_off")}
-    args.out.write_text(json.dumps({"benchmark": "policies", "simulated": True, "seed": 1,
-                                    "requests": args.requests,
-                                    "command": "tests/bench/policies.py BUILD TRACES OUT",
-                                    "geomean": summary, "cells": cells}, indent=1) + "\n")
+    head = {"benchmark": "policies", "simulated": True, "seed": 1, "requests": args.requests,
+            "command": "tests/bench/policies.py BUILD TRACES OUT", "geomean": summary}
+    lines = ",\n".join("  " + json.dumps(cell, separators=(",", ":")) for cell in cells)
+    args.out.write_text(f'{json.dumps(head, indent=1)[:-2]},\n "cells": [\n{lines}\n ]\n}}\n')
     print(summary, file=sys.stderr)
 
 
