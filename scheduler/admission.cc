@@ -32,8 +32,10 @@ Decision AdmissionOf(RequestPlan plan) {
 // What became of a choice, given what was cached when it took effect.
 RequestPlan PlanInEffect(const Sequence& sequence, const Choice& choice, const WaitingView& view) {
   if (sequence.in_place > Tokens(0)) return RequestPlan::kInPlace;
-  if (sequence.in_gap()) return RequestPlan::kSplit;
-  if (!sequence.lease.loads.empty()) return RequestPlan::kLoad;
+  if (!sequence.lease.loads.empty()) {
+    return sequence.in_gap() ? RequestPlan::kSplit : RequestPlan::kLoad;
+  }
+  if (sequence.in_gap()) return RequestPlan::kRecompute;
   const bool left_out = view.on_host > Tokens(0) && choice.plan == RequestPlan::kRecompute;
   return left_out ? RequestPlan::kRecompute : RequestPlan::kResident;
 }
@@ -128,17 +130,26 @@ bool Scheduler::Impl::AdmitRoomHolder(absl::Time now) {
   return false;
 }
 
-Blocks Scheduler::Impl::LeadingDevice() const {
-  const auto end = std::find_if(match_.nodes.begin(), match_.nodes.end(),
-                                [this](NodeId id) { return !kv_.index().node(id).HasDevice(); });
-  return Blocks(static_cast<int64_t>(end - match_.nodes.begin()));
+// The device blocks up to the first that is not there, and those behind it up to the next such gap:
+// the first gap is computed again, and what follows it is of use.
+KvUse Scheduler::Impl::UseWithoutLoads() const {
+  const auto has_device = [this](NodeId id) { return kv_.index().node(id).HasDevice(); };
+  const auto begin = match_.nodes.begin();
+  const auto end = begin + match_.usable.value();
+  const auto gap = std::find_if_not(begin, end, has_device);
+  const auto behind = std::find_if(gap, end, has_device);
+  const auto used = behind == end ? gap : std::find_if_not(behind, end, has_device);
+  KvUse use;
+  use.use = Blocks(used - begin);
+  use.recompute = Blocks(behind == end ? 0 : behind - gap);
+  return use;
 }
 
 KvUse Scheduler::Impl::UseFor(const Choice& choice) const {
   KvUse use;
   switch (choice.plan) {
     case RequestPlan::kRecompute:
-      use.use = LeadingDevice();
+      use = UseWithoutLoads();
       break;
     case RequestPlan::kSplit:
       use.recompute = options_.geometry.FullBlocks(choice.recompute);
@@ -232,6 +243,7 @@ void Scheduler::Impl::Admit(size_t index, const Choice& choice, const MachineVie
   Sequence* sequence = waiting_.at(index);
   const WaitingView view = waiting_.view(index);
   policy_->OnAdmitted(machine, view, choice);
+  AccountUse(machine, view, choice);
   KvUse use = UseFor(choice);
   use.rank = policy_->LoadRank(machine, view);
   waiting_.Remove(sequence);

@@ -176,7 +176,10 @@ void Scheduler::Impl::CountOwnLoad(const CopyResult& result, Sequence* sequence)
 void Scheduler::Impl::OnCopyDone(const CopyResult& result, absl::Time now) {
   AdvanceClock(now);
   const std::optional<CopyUnderWay> copy = link_clock_.OnEnded(result.id, this->now());
-  if (copy.has_value() && result.status.ok()) ObserveCopy(*copy, result);
+  if (copy.has_value() && result.status.ok()) {
+    ObserveCopy(*copy, result);
+    AccountStore(*copy, result);
+  }
   const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, OutcomeOf(result.status));
   if (end.direction != LinkDirection::kHostToDevice) return;
   std::vector<Sequence*> affected;

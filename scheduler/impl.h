@@ -2,6 +2,7 @@
 //   scheduler.cc    Submit, Cancel, ends, numbers
 //   admission.cc    deadlines, admission, preemption, revocation
 //   lookahead.cc    staging and prefetch for those who wait
+//   offload.cc      pacing and gating of stores
 //   forecast.cc     predictions, Explain
 //   views.cc        what a policy sees
 //   step_former.cc  PlanStep
@@ -20,6 +21,7 @@
 #include "scheduler/cost/online_calibration.h"
 #include "scheduler/kv/kv_cache.h"
 #include "scheduler/link_clock.h"
+#include "scheduler/offload_guard.h"
 #include "scheduler/policy/policy.h"
 #include "scheduler/policy/pressure.h"
 #include "scheduler/scheduler.h"
@@ -83,6 +85,9 @@ class Scheduler::Impl {
   // The same, as a view with prices.
   WaitingView LookAt(Sequence* sequence);
   void Price(WaitingView* view) const;
+  // Guesses: time per output token; how long a running request will still hold its blocks.
+  Seconds TokenTime() const;
+  Seconds HoldLeft(const Sequence& sequence) const;
   // Renews the view of one that waits. Returns whether what is cached of it has changed.
   bool Renew(size_t index);
   // Renews some views whose cached state may have changed, a bounded amount of work per step.
@@ -111,8 +116,8 @@ class Scheduler::Impl {
   KvAdmission TakeBlocks(Sequence* sequence, const KvUse& use);
   void NoteInterval();
   void NoteFirstAdmission(Sequence* sequence, const KvAdmission& admission, absl::Time now);
-  // Matched blocks (match_) before the first that is not on the device.
-  Blocks LeadingDevice() const;
+  // What of match_ can be used if nothing is loaded.
+  KvUse UseWithoutLoads() const;
   KvUse UseFor(const Choice& choice) const;
   // Puts a running sequence back into the queue. Its tokens stay; `revoke`: its loads do not.
   // Returns whether all its KV is on the host or on its way there.
@@ -133,6 +138,12 @@ class Scheduler::Impl {
   void PrefetchAhead();
   void StageFor(size_t index);
   void PrefetchFor(Sequence* sequence);
+
+  // --- offload.cc ---
+  void SteerStores();
+  // What an admission saved by KV that is off the device, and what a store cost. For guard_.
+  void AccountUse(const MachineView& machine, const WaitingView& view, const Choice& choice);
+  void AccountStore(const CopyUnderWay& copy, const CopyResult& result);
 
   // --- step_former.cc ---
   void FormStep(StepPlan* plan);
@@ -165,6 +176,7 @@ class Scheduler::Impl {
   OnlineCalibration calibration_;
   const CostCoefficients& cost_;  // as stated, or as refined by calibration_
   LinkClock link_clock_;
+  OffloadGuard guard_;
 
   absl::flat_hash_map<RequestId, std::unique_ptr<Sequence>> live_;  // never iterated
   WaitingRoom waiting_;

@@ -256,6 +256,9 @@ SchedulerStats Scheduler::Impl::stats() const {
   stats.step_error = errors.step_error.value_or(0);
   stats.copy_error = errors.copy_error.value_or(0);
   stats.kappa_critical = KappaCritical();
+  stats.offload_saved_s = guard_.saved().value();
+  stats.offload_spent_s = guard_.spent().value();
+  stats.offload_stores = guard_.stores();
   stats.device = TierStatsOf(kv_.device());
   stats.host = TierStatsOf(kv_.host());
   stats.disk = TierStatsOf(kv_.disk());

@@ -141,6 +141,12 @@ struct SchedulerStats {
   // as refined so far (paper section 3, with sustained rates).
   double kappa_critical = 0;
 
+  // Shadow accounts of offloading (OffloadGuard), in seconds of the scarcest resource since the
+  // start; and whether new blocks are stored.
+  double offload_saved_s = 0;
+  double offload_spent_s = 0;
+  bool offload_stores = true;
+
   // Since start:
   std::array<int64_t, kDecisionCount> decisions{};
   std::array<Tokens, kTierCount> prompt_tokens_cached{};

@@ -11,6 +11,7 @@ StepPlan Scheduler::Impl::PlanStep(absl::Time now) {
   SLUICE_CHECK(in_flight_.empty());
   AdvanceClock(now);
   ExpireWaiting(now);
+  SteerStores();
   StageAhead();
   CollectCopies();
   AdmitWaiting(now);

@@ -73,11 +73,18 @@ void Scheduler::Impl::Price(WaitingView* view) const {
   view->compute = PrefillTime(cost_, cached, view->fresh());
   view->recompute =
       PrefillTime(cost_, view->on_device, view->tokens - view->on_device) - view->compute;
-  const Seconds token =
-      std::max(mean_step_, cost_.launch + std::max(cost_.floor, cost_.weight_read));
   const double outputs = output_share_ * AsDouble(view->max_new);
   view->decode = cost_.per_context_token * (AsDouble(view->tokens) * outputs);
-  view->hold = view->load + view->compute + token * outputs;
+  view->hold = view->load + view->compute + TokenTime() * outputs;
+}
+
+Seconds Scheduler::Impl::TokenTime() const {
+  return std::max(mean_step_, cost_.launch + std::max(cost_.floor, cost_.weight_read));
+}
+
+Seconds Scheduler::Impl::HoldLeft(const Sequence& s) const {
+  const double outputs = output_share_ * AsDouble(s.max_length() - s.known());
+  return TokenTime() * outputs + PrefillTime(cost_, s.computed, s.known() - s.computed);
 }
 
 bool Scheduler::Impl::Renew(size_t index) {
@@ -146,6 +153,8 @@ MachineView Scheduler::Impl::LookAtMachine() const {
     machine.lowest_priority = s == running_.front()
                                   ? s->spec.priority
                                   : std::min(machine.lowest_priority, s->spec.priority);
+    machine.held_block_seconds +=
+        AsDouble(options_.geometry.BlocksFor(s->max_length())) * HoldLeft(*s).value();
     most_left = std::max(most_left, s->max_length() - s->known());
     const Tokens remaining = s->known() - s->computed;
     if (s->stats.output > Tokens(0) && remaining == Tokens(1)) {

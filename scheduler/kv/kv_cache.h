@@ -168,6 +168,8 @@ class KvCache {
   // From now on; see KvCacheOptions. kNeverStore: only sequences that return are stored.
   void set_min_hits_to_store(int hits) { options_.min_hits_to_store = hits; }
   void set_min_hits_to_spill(int hits) { options_.min_hits_to_spill = hits; }
+  // From now on; blocks being stored at a time.
+  void set_max_store_blocks(Blocks blocks) { options_.max_store_blocks = blocks; }
 
   // Share of host copies that are used before they leave the host, of late. 1 before there is any
   // experience.
@@ -297,7 +299,7 @@ class KvCache {
   absl::Status CheckBlocks(std::span<const KvLease* const> leases) const;
   bool Agrees(CopyId id, const CopyRecord& record, size_t i) const;
 
-  KvCacheOptions options_;  // constant but for the two gates
+  KvCacheOptions options_;  // constant but for the two gates and max_store_blocks
   BlockPool device_;
   BlockPool host_;
   BlockPool disk_;

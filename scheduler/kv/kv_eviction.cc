@@ -1,8 +1,9 @@
 // What leaves a tier, and what a copy is worth.
 //
-// With EvictionOrder::kValue, of low worth are: on the device, blocks with a copy on the host; on
-// the host, blocks with a copy on the disk and blocks seen only once; on the disk, blocks seen only
-// once. BlockPool evicts them first, unless they were used much more recently.
+// With EvictionOrder::kValue, of low worth are: on the host, blocks with a copy on the disk and
+// blocks seen only once; on the disk, blocks seen only once. BlockPool evicts them first, unless
+// they were used much more recently. On the device all are worth the same: to evict blocks with a
+// copy on the host first tears holes into prefixes of which only the front has been stored.
 #include <algorithm>
 
 #include "scheduler/base/check.h"
@@ -82,7 +83,6 @@ void KvCache::Revalue(NodeId id) {
   if (options_.eviction != EvictionOrder::kValue) return;
   const PrefixIndex::Node& node = index_.node(id);
   const bool again = node.seen > 1;
-  if (node.HasDevice()) device_.SetWorth(node.device, High(!node.HostReady()));
   if (node.host.valid()) host_.SetWorth(node.host, High(again && !node.DiskReady()));
   if (node.disk.valid()) disk_.SetWorth(node.disk, High(again));
 }

@@ -108,6 +108,9 @@ struct MachineView {
   std::array<Seconds, kLinkDirectionCount> link_backlog{};
   Seconds compute_backlog;  // prefill of admitted requests
   Seconds decode_backlog;   // what their decodes will probably add to steps
+  // Device blocks that admitted requests hold or were promised, times how long each will probably
+  // keep its own; block-seconds.
+  double held_block_seconds = 0;
   Seconds decode_step;      // a step with the present decodes and nothing else
   // Mean time between two admissions while requests waited, of late.
   Seconds admission_interval;

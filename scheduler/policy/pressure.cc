@@ -28,6 +28,7 @@ PressureSum::PressureSum(const MachineView& machine)
     : blocks_(std::max(1.0, AsDouble(machine.capacity))) {
   sum_.link = Backlog(machine, LinkDirection::kHostToDevice);
   sum_.compute = machine.compute_backlog + machine.decode_backlog;
+  block_seconds_ = machine.held_block_seconds;
 }
 
 Pressure PressureSum::Total() const {

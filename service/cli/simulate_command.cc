@@ -80,6 +80,8 @@ void SimulateCommand::DefineFlags(FlagSet& flags) {
   flags.Integer("tenants", &o.tenants, 1, 1 << 20, "N", "tenants of a workload");
   flags.Number("tenant-skew", &o.tenant_skew, 0, 10, "X",
                "0 = equal tenants; 1 = Zipf: tenant i has 1/(i+1) of the first one's sessions");
+  flags.Bool("exact-outputs", &o.exact_outputs,
+             "clients state the length of answers, as sluice bench does, instead of a round bound");
   flags.Integer("seed", &o.seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 "of the workload, noise and failures");
   flags.Group("Scheduling");
@@ -133,7 +135,6 @@ SimulationOptions SimulateCommand::MakeSimulation(const SimMachineSetup& setup) 
   scheduler.geometry = setup.machine.geometry;
   scheduler.max_store_blocks = DefaultStoreBlocks(setup.machine.device_blocks);
   scheduler.device_blocks = setup.machine.device_blocks;
-  scheduler.max_store_blocks = DefaultStoreBlocks(setup.machine.device_blocks);
   scheduler.host_blocks = setup.machine.host_blocks;
   scheduler.disk_blocks = setup.machine.disk_blocks;
   return simulation;
@@ -159,6 +160,9 @@ absl::StatusOr<std::vector<TraceRequest>> SimulateCommand::LoadRequests(
     source.trace.max_input = Tokens(*o.max_input);
   }
   SLUICE_ASSIGN_OR_RETURN(std::vector<TraceRequest> requests, LoadWorkload(source));
+  if (o.exact_outputs) {
+    for (TraceRequest& request : requests) request.stated = request.output;
+  }
   comparison->workload = absl::StrCat(requests.size(), " requests of ", source.name_or_path);
   comparison->rate_scale = o.rate_scale;
   if (o.utilization.has_value()) {

@@ -32,6 +32,7 @@ struct SimulateOptions {
   int64_t scale = 1;
   int64_t tenants = 1;
   double tenant_skew = 0;
+  bool exact_outputs = false;  // see TraceRequest::stated
   uint64_t seed = 1;
 
   std::string policy = "slack";

@@ -52,7 +52,7 @@ Blocks BlocksForAll(const std::vector<TraceRequest>& requests, const KvGeometry&
   Blocks sum;
   for (size_t i = 0; i < requests.size(); ++i) {
     // The block that the new part begins in, and the one that the answer's bound ends in.
-    sum += geometry.BlocksFor(samples[i].fresh + MaxNewFor(requests[i].output)) + Blocks(2);
+    sum += geometry.BlocksFor(samples[i].fresh + requests[i].max_new()) + Blocks(2);
   }
   return sum;
 }

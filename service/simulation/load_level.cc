@@ -48,7 +48,7 @@ Work EstimateWork(const std::vector<TraceRequest>& requests, const SchedulerOpti
     item.on_disk = std::max(Tokens(0), anywhere[i].cached - in_memory[i].cached);
     item.fresh = requests[i].input() - item.cached();
     item.output = requests[i].output;
-    item.held = requests[i].input() + MaxNewFor(requests[i].output);
+    item.held = requests[i].input() + requests[i].max_new();
   }
   WorkLimits limits;
   limits.step_tokens = options.step_token_limit;

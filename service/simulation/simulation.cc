@@ -114,7 +114,7 @@ absl::Status Run::Submit(size_t index) {
   RequestSpec spec;
   spec.id = RequestId(static_cast<int64_t>(index));
   spec.prompt = MakePrompt(request.prompt, options_.machine.vocab_size);
-  spec.max_new = MaxNewFor(request.output);
+  spec.max_new = request.max_new();
   spec.sampling = sampling_;
   spec.priority = request.priority;
   spec.tenant = TenantName(request.tenant);

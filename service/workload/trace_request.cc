@@ -8,6 +8,8 @@
 
 namespace sluice {
 
+Tokens TraceRequest::max_new() const { return stated > Tokens(0) ? stated : MaxNewFor(output); }
+
 Tokens MaxNewFor(Tokens output) {
   constexpr uint64_t kLeast = 64;
   SLUICE_CHECK(output >= Tokens(0));

@@ -17,6 +17,8 @@ struct TraceRequest {
   // Tokens the model generates, at least one. Known to whoever plays the model's part only, never
   // to a scheduler: a client states a bound (MaxNewFor).
   Tokens output{1};
+  // The bound on new tokens that the client states; 0: MaxNewFor(output).
+  Tokens stated{0};
 
   int32_t tenant = 0;    // see TenantName()
   int32_t priority = 0;  // higher runs first
@@ -31,6 +33,7 @@ struct TraceRequest {
   bool names_partial_block = false;
 
   Tokens input() const { return prompt.length(); }
+  Tokens max_new() const;
 
   friend bool operator==(const TraceRequest&, const TraceRequest&) = default;
 };

@@ -37,7 +37,7 @@ WorldOptions RandomWorldOptions(uint64_t seed) {
   // Link and compute are the bottleneck in turn.
   o.cost.per_token = Seconds(pick(1e-5, 1e-3, 1e-2));
   o.cost.kv_bytes_per_token = Bytes(64 / width);
-  o.cost.links[0].per_byte = Seconds(pick(1e-9, 1e-5, 1e-3));
+  o.cost.links[0].per_byte = Seconds(pick(1e-9, 1e-5, 1e-3, 1e-2));
   o.cost.links[2].per_byte = Seconds(pick(1e-9, 1e-5, 1e-3));
   if (o.attend_in_place) o.cost.per_in_place_token = Seconds(pick(1e-9, 1e-6, 1e-3));
   w.block_hash = pick(&BlockHash, &BlockHash, &BlockHash, &WeakHash<31>, &WeakHash<0>);

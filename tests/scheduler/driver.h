@@ -86,14 +86,18 @@ class SchedulerDriver {
     if (!Plan().sequences.empty()) Commit();
   }
 
-  void EndCopy(CopyId id, absl::Status status = absl::OkStatus()) {
+  void EndCopy(CopyId id, absl::Status status = absl::OkStatus(),
+               absl::Duration took = absl::Milliseconds(1)) {
     const Copy copy = copies.at(id);
     copies.erase(id);
     const Blocks blocks(static_cast<int64_t>(copy.blocks.size()));
-    scheduler.OnCopyDone({id, std::move(status), options_.geometry.BytesFor(blocks),
-                          now - absl::Milliseconds(1), now},
-                         now);
+    scheduler.OnCopyDone(
+        {id, std::move(status), options_.geometry.BytesFor(blocks), now - took, now}, now);
     Hear();
+  }
+  // All copies end and have taken this long.
+  void EndSlowCopies(absl::Duration took) {
+    while (!copies.empty()) EndCopy(copies.begin()->first, absl::OkStatus(), took);
   }
   void EndCopies() {
     while (!copies.empty()) EndCopy(copies.begin()->first);

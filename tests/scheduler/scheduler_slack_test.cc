@@ -132,5 +132,67 @@ TEST(SchedulerSlackTest, ASlowDiskIsNotWaitedFor) {
   d.Drain();
 }
 
+// The front of a prefix was evicted, its end is still on the device: where loading is not worth it,
+// the front alone is computed again.
+TEST(SchedulerSlackTest, OnlyTheHoleInAPrefixIsComputedAgain) {
+  SchedulerOptions options = SlackOptions(40, 100);
+  options.cost.per_token = Seconds(0.0001);
+  options.cost.links[static_cast<size_t>(LinkDirection::kHostToDevice)].per_byte = Seconds(10);
+  SchedulerDriver d(options);
+  d.Submit(1, Document(1, 40), 1);
+  d.Drain();
+  d.Submit(2, Plus(Document(1, 80), 2), 1);  // 12 blocks beyond the first ten
+  d.Drain();
+  d.Submit(3, Document(3, 100), 1);  // evicts, oldest use first: some of document 1
+  d.Drain();
+  const Explanation seen = d.scheduler.Explain(d.Spec(4, Plus(Document(1, 80), 4), 1), d.now);
+  ASSERT_GT(seen.on_host, Tokens(0));
+  ASSERT_GT(seen.on_device, Tokens(0));
+  d.Submit(4, Plus(Document(1, 80), 4), 1);
+  d.Drain();
+  EXPECT_EQ(d.FinishOf(4)->stats.plan, RequestPlan::kRecompute);
+  EXPECT_EQ(d.FinishOf(4)->stats.computed, seen.on_host + Tokens(6));
+  EXPECT_EQ(d.FinishOf(4)->stats.loaded, Bytes(0));
+}
+
+// Blocks being stored cannot be evicted: no more at a time than the link drains in half a second.
+TEST(SchedulerSlackTest, StoresArePacedToTheLink) {
+  SchedulerOptions options = SlackOptions(1000, 1000);
+  options.max_store_blocks = Blocks(500);
+  options.cost.links[static_cast<size_t>(LinkDirection::kDeviceToHost)].per_byte =
+      Seconds(0.5 / 64 / 20);  // 20 blocks of 64 bytes in half a second
+  SchedulerDriver d(options);
+  d.Submit(1, Document(1, 400), 1);
+  d.Step();
+  d.Plan();
+  size_t storing = 0;
+  for (const auto& [id, copy] : d.copies) storing += copy.blocks.size();
+  EXPECT_GE(storing, 20U);
+  EXPECT_LE(storing, 21U);
+  d.Drain();
+}
+
+// Stores over a link too slow to load anything back are stopped (and tried again later).
+TEST(SchedulerSlackTest, StoresThatCannotPayStop) {
+  SchedulerOptions options = SlackOptions(60, 4000);
+  options.cost.per_token = Seconds(0.0001);
+  for (const LinkDirection way : {LinkDirection::kHostToDevice, LinkDirection::kDeviceToHost}) {
+    options.cost.links[static_cast<size_t>(way)].per_byte = Seconds(0.01);
+  }
+  SchedulerDriver d(options);
+  for (int id = 1; id <= 60; ++id) d.Submit(id, Document(id % 20, 200), 1);
+  bool stopped = false;
+  for (int i = 0; i < 1000 && !d.scheduler.idle(); ++i) {
+    d.Step();
+    stopped |= !d.scheduler.stats().offload_stores;
+    d.now += absl::Seconds(5);
+    d.EndSlowCopies(absl::Seconds(5));
+  }
+  EXPECT_TRUE(stopped);
+  EXPECT_GT(d.Count(Decision::kStoreGated), 0);
+  EXPECT_GT(d.scheduler.stats().offload_spent_s, d.scheduler.stats().offload_saved_s);
+  d.Drain();
+}
+
 }  // namespace
 }  // namespace sluice::testing

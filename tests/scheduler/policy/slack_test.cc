@@ -180,6 +180,14 @@ TEST(PressureTest, NothingIsSplitWhenMemoryHoldsTheLinkBack) {
   EXPECT_EQ(PressureOf(PlainMachine(), waiting).balancing_share, 0);
 }
 
+TEST(PressureTest, MemoryThatRunningRequestsHoldCounts) {
+  MachineView machine = PlainMachine();
+  const std::vector<WaitingView> waiting = {Request(1)};
+  const Seconds before = PressureOf(machine, waiting).memory;
+  machine.held_block_seconds = 500;  // half the pool for a second
+  EXPECT_NEAR((PressureOf(machine, waiting).memory - before).value(), 0.5, 1e-9);
+}
+
 TEST(PressureTest, AFastLinkLoads) {
   const std::vector<WaitingView> waiting = {HostHit(1, 1000, 0.1, 500), Request(2, 3000)};
   const MachineView machine = PlainMachine();
