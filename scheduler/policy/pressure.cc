@@ -102,19 +102,27 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
   return p;
 }
 
+namespace {
+
+// What a plan makes everybody wait: its own request until it is ready, those who wait or will come
+// for the work it adds.
+Seconds DelayOf(const PlanPrice& plan, const Pressure& pressure) {
+  constexpr double kWillCome = 2;
+  return plan.ready + plan.price * (kWillCome + static_cast<double>(pressure.waiting));
+}
+
+}  // namespace
+
 PlanPrice CheapestPlan(const MachineView& machine, const Pressure& pressure, const WaitingView& w) {
   if (w.on_host == Tokens(0)) return PriceOf(RequestPlan::kResident, machine, pressure, w);
   PlanPrice best = PriceOf(RequestPlan::kLoad, machine, pressure, w);
   const auto consider = [&](RequestPlan plan) {
     const PlanPrice other = PriceOf(plan, machine, pressure, w);
-    if (other.price < best.price) best = other;
+    if (DelayOf(other, pressure) < DelayOf(best, pressure)) best = other;
   };
   if (pressure.balancing_share >= kLeastSplit) consider(RequestPlan::kSplit);
   if (machine.attends_in_place) consider(RequestPlan::kInPlace);
-  // Never the cheapest while the link costs less than the compute it saves.
-  if (w.load * pressure.link_price > w.recompute * pressure.compute_price) {
-    consider(RequestPlan::kRecompute);
-  }
+  consider(RequestPlan::kRecompute);
   return best;
 }
 

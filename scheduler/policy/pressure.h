@@ -14,10 +14,11 @@
 namespace sluice {
 
 struct Pressure {
-  Seconds link;       // queued loads, and those of all waiting requests
-  Seconds compute;    // prefill and (probable) decodes of admitted and waiting requests
-  Seconds memory;     // device memory: block-seconds of waiting requests over the pool's blocks
-  Seconds recompute;  // what computing every waiting request's host KV would add
+  Seconds link;         // queued loads, and those of all waiting requests
+  Seconds compute;      // prefill and (probable) decodes of admitted and waiting requests
+  Seconds memory;       // device memory: block-seconds of waiting requests over the pool's blocks
+  Seconds recompute;    // what computing every waiting request's host KV would add
+  int64_t waiting = 0;  // requests
 
   // Worth of a second of each resource, in (0, 1]; 1 for the scarcest.
   double link_price = 1;
@@ -42,6 +43,7 @@ class PressureSum {
     sum_.link += w.load;
     sum_.compute += w.compute + w.decode;
     sum_.recompute += w.recompute;
+    ++sum_.waiting;
     block_seconds_ += static_cast<double>(w.need.value()) * w.hold.value();
   }
   Pressure Total() const;
@@ -66,8 +68,8 @@ struct PlanPrice {
 PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& pressure,
                   const WaitingView& request);
 
-// The plan with the lowest price; of equal ones the first of resident/load, split, in place,
-// recompute.
+// The plan that delays all requests least in sum: the request itself until it is ready, the others
+// by its price. Of equal ones the first of resident/load, split, in place, recompute.
 PlanPrice CheapestPlan(const MachineView& machine, const Pressure& pressure,
                        const WaitingView& request);
 

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Two limits of `slack`, simulated: what a host tier costs where it cannot pay, and how near a full
+machine comes to the least time for its work.
+
+    limits.py BUILD_DIR TRACE_DIR OUT.json [--requests N]
+
+regret      mean TTFT with a host tier over that without one, on links down to 0.2 GB/s
+saturation  all requests at once: makespan over the bound (all link or all prefill and decode work, in
+            steps as full as limits allow), and over that of a machine with all KV on the device
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+WORKLOADS = ("kappa-mix", "sharegpt", "uniform", "agentic", "narrativeqa")
+LINKS = (0.2, 1, 5, 15, 55)
+LOADS = (0.5, 0.92)
+MACHINE = ["--model", "llama-3.1-8b", "--hardware", "h100-pcie5"]
+
+
+def simulate(sluice, flags):
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.json"
+        command = [sluice, "simulate", *MACHINE, *flags, "--json", out]
+        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return json.loads(out.read_text())["policies"]
+
+
+def regret(sluice, requests):
+    for workload in WORKLOADS:
+        for link in LINKS:
+            for load in LOADS:
+                p = simulate(sluice, ["--workload", workload, "--requests", requests, "--max-input", 120000,
+                                      "--utilization", load, "--host-kv-gib", 256, "--link", link,
+                                      "--policy", "slack,slack@offload-off"])
+                with_tier, without = p["slack"], p["slack@offload-off"]
+                yield {"workload": workload, "link_gbps": link, "load": load,
+                       "ttft_mean_s": with_tier["ttft_s"]["mean"],
+                       "ttft_mean_s_without": without["ttft_s"]["mean"],
+                       "ratio": with_tier["ttft_s"]["mean"] / without["ttft_s"]["mean"],
+                       "p99_ratio": with_tier["ttft_s"]["p99"] / without["ttft_s"]["p99"]}
+
+
+def saturation(sluice, traces, requests):
+    loads = {"agentic": ["--trace", traces / "agentic-coding.dev.jsonl.gz", "--max-input", 131072],
+             "mooncake": ["--trace", traces / "mooncake-conversation.dev.jsonl.gz"],
+             "kappa-mix": ["--workload", "kappa-mix"]}
+    for name, flags in loads.items():
+        for link in (15, 55):
+            p = simulate(sluice, [*flags, "--requests", requests, "--rate-scale", 0, "--host-kv-gib", 1024,
+                                  "--link", link, "--policy", "fcfs,slack,slack@all-resident"])
+            yield {"load": name, "link_gbps": link, **{
+                policy: {"makespan_s": r["makespan_s"], "bound_s": r["bound_s"],
+                         "to_bound": r["makespan_s"] / r["bound_s"],
+                         "device_busy": r["device_busy_s"] / r["makespan_s"]} for policy, r in p.items()},
+                   "slack_to_all_resident": p["slack"]["makespan_s"] / p["slack@all-resident"]["makespan_s"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("traces", type=pathlib.Path)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--requests", type=int, default=800)
+    flags = parser.parse_args()
+    sections = {"regret": [], "saturation": []}
+    for name, cells in (("regret", regret(flags.build / "sluice", flags.requests)),
+                        ("saturation", saturation(flags.build / "sluice", flags.traces, flags.requests))):
+        for cell in cells:
+            sections[name].append(cell)
+            print(name, json.dumps(cell), file=sys.stderr, flush=True)
+    worst = max(sections["regret"], key=lambda c: c["ratio"])
+    head = {"benchmark": "limits", "simulated": True, "seed": 1, "requests": flags.requests,
+            "command": "tests/bench/limits.py BUILD TRACES OUT", "machine": " ".join(MACHINE),
+            "worst_regret": worst}
+    lines = [f' "{name}": [\n' + ",\n".join("  " + json.dumps(c, separators=(",", ":")) for c in cells) + "\n ]"
+             for name, cells in sections.items()]
+    flags.out.write_text(json.dumps(head, indent=1)[:-2] + ",\n" + ",\n".join(lines) + "\n}\n")
+    print("worst regret", worst, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
