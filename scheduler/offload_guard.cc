@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 namespace sluice {
 namespace {
 
-// What the tolerated share of time comes to, fading as the balance does.
-constexpr Seconds kAllowance =
-    OffloadGuard::kHalfLife * (OffloadGuard::kTolerated * std::numbers::log2e);
+// What the tolerated share of time comes to, fading as the balance does: its integral.
+constexpr double kLog2OfE = 1.4426950408889634;
+constexpr Seconds kAllowance = OffloadGuard::kHalfLife * (OffloadGuard::kTolerated * kLog2OfE);
 
 }  // namespace
 

@@ -51,6 +51,13 @@ auto WithProgress(const std::string& label, int64_t total, Interrupter& interrup
   return result;
 }
 
+// What any sequence can come to; bounds on steps, and so on waits, follow from it.
+Tokens LongestOf(const std::vector<TraceRequest>& requests) {
+  Tokens longest(1);
+  for (const TraceRequest& r : requests) longest = std::max(longest, r.input() + r.max_new());
+  return longest;
+}
+
 }  // namespace
 
 void SimulateCommand::DefineFlags(FlagSet& flags) {
@@ -186,7 +193,7 @@ absl::Status SimulateCommand::Compare(const FlagSet& flags, Interrupter& interru
   SLUICE_ASSIGN_OR_RETURN(const SimMachineSetup setup, ResolveSimMachine(options_.machine));
   SLUICE_ASSIGN_OR_RETURN(const std::vector<Contender> contenders,
                           ParseContenders(options_.policy));
-  const SimulationOptions simulation = MakeSimulation(setup);
+  SimulationOptions simulation = MakeSimulation(setup);
   Comparison comparison;
   comparison.command = absl::StrCat("sluice simulate ", flags.ToCommandLine());
   comparison.version = Version();
@@ -194,6 +201,7 @@ absl::Status SimulateCommand::Compare(const FlagSet& flags, Interrupter& interru
   comparison.seed = options_.seed;
   SLUICE_ASSIGN_OR_RETURN(const std::vector<TraceRequest> requests,
                           LoadRequests(simulation, &comparison, interrupter, io));
+  simulation.scheduler.max_model_len = LongestOf(requests);
   comparison.options = simulation;
 
   for (const Contender& contender : contenders) {

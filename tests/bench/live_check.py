@@ -22,6 +22,7 @@ import calibration
 import collect
 
 LINK_GBPS = 0.05
+THREADS = 1  # of compute: the other core is left to gRPC and to the load
 DEVICE_GIB, HOST_GIB = 0.1, 4
 SCALE, MAX_INPUT, STEP_TOKENS = 16, 7500, 512
 POLICIES = ("fcfs", "slack")
@@ -48,6 +49,7 @@ def live(flags, suites, model, profile, policy, rate):
     """Serves and loads; the figures of the run."""
     sluice = suites.build / "sluice"
     serve = [sluice, "serve", "--model", model, "--calibration", profile, "--policy", policy,
+             "--threads", THREADS,
              "--port", 0, "--metrics-port", 0, "--link-gbps", LINK_GBPS, "--block-size", 32,
              "--device-kv-gib", DEVICE_GIB, "--host-kv-gib", HOST_GIB,
              "--max-num-batched-tokens", STEP_TOKENS]
@@ -98,8 +100,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--rates", default="5,8", help="requests per second, with commas between them")
-    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--rates", default="3,4.5", help="requests per second, with commas between them")
+    parser.add_argument("--requests", type=int, default=240)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", type=pathlib.Path, help="use this one instead of calibrating")
     flags = parser.parse_args()
@@ -111,7 +113,7 @@ def main():
     profile = flags.profile
     if profile is None:
         profile = suites.work / "hardware.json"
-        calibrate = [suites.build / "sluice", "calibrate", "--model", model, "--out", profile]
+        calibrate = [suites.build / "sluice", "calibrate", "--model", model, "--threads", THREADS, "--out", profile]
         report["calibrate"] = calibration.shown(calibrate, suites.build)
         collect.say(report["calibrate"])
         subprocess.run([str(c) for c in calibrate], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
