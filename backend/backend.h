@@ -25,6 +25,8 @@ struct BackendInfo {
   KvGeometry geometry;
   Blocks device_blocks;
   Blocks host_blocks;
+  Blocks disk_blocks;  // 0: no disk tier
+  std::string disk;    // how it moves bytes: "io_uring, O_DIRECT"
   int32_t layers = 0;
   int32_t vocab_size = 0;
   // Stated link bandwidth in bytes per second; 0 = as fast as memory. True `emulated`: copies are

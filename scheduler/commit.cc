@@ -79,6 +79,15 @@ void Scheduler::Impl::ObserveCopy(const CopyUnderWay& copy, const CopyResult& re
   calibration_.ObserveCopy(seen);
 }
 
+void Scheduler::Impl::WatchDisk(LinkDirection direction, const CopyResult& result) {
+  const bool reads = direction == LinkDirection::kDiskToHost;
+  if (!reads && direction != LinkDirection::kHostToDisk) return;
+  disk_corrupt_ += Blocks(result.corrupt);
+  if (absl::IsCancelled(result.status)) return;
+  const bool failed = !result.status.ok() && !absl::IsDataLoss(result.status);
+  (reads ? disk_reads_ : disk_writes_).OnCopy(failed, now());
+}
+
 void Scheduler::Impl::CommitSequence(InFlight* entry, const SequenceResult& result,
                                      const StepResult& step, absl::Time now) {
   Sequence* sequence = entry->sequence;
@@ -136,6 +145,7 @@ void Scheduler::Impl::AppendToken(Sequence* sequence, const SampledToken& token,
     Event& event = events_.emplace_back();
     event.request = sequence->spec.id;
     event.token = token;
+    event.cached = sequence->stats.prompt - sequence->stats.computed;
   }
 }
 
@@ -180,7 +190,8 @@ void Scheduler::Impl::OnCopyDone(const CopyResult& result, absl::Time now) {
     ObserveCopy(*copy, result);
     AccountStore(*copy, result);
   }
-  const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, OutcomeOf(result.status));
+  const KvCache::CopyEnd end = kv_.OnCopyDone(result.id, OutcomeOf(result.status), result.failed);
+  WatchDisk(end.direction, result);
   if (end.direction != LinkDirection::kHostToDevice) return;
   std::vector<Sequence*> affected;
   for (Sequence* sequence : running_) {

@@ -19,6 +19,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "scheduler/cost/online_calibration.h"
+#include "scheduler/disk_gate.h"
 #include "scheduler/kv/kv_cache.h"
 #include "scheduler/link_clock.h"
 #include "scheduler/offload_guard.h"
@@ -34,6 +35,7 @@ class Scheduler::Impl {
  public:
   Impl(const SchedulerOptions& options, BlockHashFunction block_hash);
 
+  std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
   absl::Status Submit(RequestSpec spec, absl::Time now);
   Explanation Explain(RequestSpec spec, absl::Time now);
   void Cancel(RequestId id, absl::Time now);
@@ -41,6 +43,8 @@ class Scheduler::Impl {
   StepPlan PlanStep(absl::Time now);
   void CommitStep(const StepResult& result, absl::Time now);
   std::vector<Event> TakeEvents();
+  KvEvents TakeKvEvents() { return kv_.TakeEvents(); }
+  KvEvents ListKvBlocks() const { return kv_.ListBlocks(); }
   absl::Time NextWakeup() const;
   bool idle() const { return live_.empty(); }
   SchedulerStats stats() const;
@@ -163,6 +167,7 @@ class Scheduler::Impl {
   // What was measured, for calibration_.
   void ObserveStep(const std::vector<InFlight>& entries, const StepResult& result);
   void ObserveCopy(const CopyUnderWay& copy, const CopyResult& result);
+  void WatchDisk(LinkDirection direction, const CopyResult& result);
   // Forgets loads that have ended; publishes what waited for them.
   void SettleLoads(Sequence* sequence);
   void Publish(Sequence* sequence);
@@ -177,6 +182,8 @@ class Scheduler::Impl {
   const CostCoefficients& cost_;  // as stated, or as refined by calibration_
   LinkClock link_clock_;
   OffloadGuard guard_;
+  DiskGate disk_reads_;
+  DiskGate disk_writes_;
 
   absl::flat_hash_map<RequestId, std::unique_ptr<Sequence>> live_;  // never iterated
   WaitingRoom waiting_;
@@ -238,6 +245,7 @@ class Scheduler::Impl {
   Tokens prompt_tokens_computed_;
   Tokens tokens_recomputed_;
   Tokens output_tokens_;
+  Blocks disk_corrupt_;
   std::array<int64_t, kFinishReasonCount> finished_{};
 };
 

@@ -21,6 +21,8 @@ bool Idle(const LinkClock& clock, LinkDirection direction, Seconds now) {
 
 void Scheduler::Impl::StageAhead() {
   if (options_.disk_blocks == Blocks(0)) return;
+  kv_.set_spilling(disk_writes_.Open(now()));
+  if (!disk_reads_.Open(now())) return;
   for (size_t i = 0; i < std::min(kCandidates, waiting_.size()); ++i) {
     if (!Idle(link_clock_, LinkDirection::kDiskToHost, now())) return;
     const WaitingView& view = waiting_.view(i);

@@ -70,6 +70,9 @@ struct SchedulerOptions {
   // link and host memory where most prompts never come back.
   int min_hits_to_store = 0;
 
+  // Collect KvEvents (Scheduler::TakeKvEvents).
+  bool kv_events = false;
+
   // Upper bound on blocks being stored to the host at a time. Blocks in transit cannot be evicted,
   // so this bounds how much of the device pool stores can hold up. 0 turns stores off.
   Blocks max_store_blocks{64};

@@ -21,6 +21,7 @@ KvCacheOptions KvOptions(const SchedulerOptions& options, const PolicyTraits& tr
   kv.max_store_blocks = options.max_store_blocks;
   kv.min_hits_to_store = options.min_hits_to_store;
   kv.prefix_caching = options.prefix_caching;
+  kv.events = options.kv_events;
   kv.eviction = traits.values_blocks ? EvictionOrder::kValue : EvictionOrder::kLru;
   return kv;
 }
@@ -42,6 +43,9 @@ Scheduler::Scheduler(const SchedulerOptions& options, BlockHashFunction block_ha
     : impl_(std::make_unique<Impl>(options, block_hash)) {}
 Scheduler::~Scheduler() = default;
 
+std::vector<BlockId> Scheduler::Adopt(std::span<const StoredBlock> blocks) {
+  return impl_->Adopt(blocks);
+}
 absl::Status Scheduler::Submit(RequestSpec spec, absl::Time now) {
   return impl_->Submit(std::move(spec), now);
 }
@@ -57,6 +61,8 @@ void Scheduler::CommitStep(const StepResult& result, absl::Time now) {
   impl_->CommitStep(result, now);
 }
 std::vector<Event> Scheduler::TakeEvents() { return impl_->TakeEvents(); }
+KvEvents Scheduler::TakeKvEvents() { return impl_->TakeKvEvents(); }
+KvEvents Scheduler::ListKvBlocks() const { return impl_->ListKvBlocks(); }
 absl::Time Scheduler::NextWakeup() const { return impl_->NextWakeup(); }
 bool Scheduler::idle() const { return impl_->idle(); }
 SchedulerStats Scheduler::stats() const { return impl_->stats(); }
@@ -101,6 +107,27 @@ absl::Status Scheduler::Impl::CheckSpec(const RequestSpec& spec) const {
         "; shorten it or give the device pool more memory"));
   }
   return absl::OkStatus();
+}
+
+// A hash that does not follow from what the block says of itself is one of another model or layout,
+// or of a record gone bad.
+std::vector<BlockId> Scheduler::Impl::Adopt(std::span<const StoredBlock> blocks) {
+  std::vector<StoredBlock> ours;
+  std::vector<BlockId> unused;
+  ours.reserve(blocks.size());
+  for (const StoredBlock& block : blocks) {
+    const BlockIdentity& identity = block.identity;
+    const Hash128 parent =
+        identity.first ? RootHash(options_.cache_seed, identity.salt) : identity.parent;
+    if (block_hash_(parent, block.tokens) == identity.hash) {
+      ours.push_back(block);
+    } else {
+      unused.push_back(block.slot);
+    }
+  }
+  const std::vector<BlockId> rest = kv_.Adopt(ours);
+  unused.insert(unused.end(), rest.begin(), rest.end());
+  return unused;
 }
 
 absl::Status Scheduler::Impl::Submit(RequestSpec spec, absl::Time now) {
@@ -262,6 +289,12 @@ SchedulerStats Scheduler::Impl::stats() const {
   stats.device = TierStatsOf(kv_.device());
   stats.host = TierStatsOf(kv_.host());
   stats.disk = TierStatsOf(kv_.disk());
+  stats.spills_pending = kv_.spills_pending();
+  const bool begun = origin_ != absl::InfinitePast();
+  stats.disk_reads_off = begun && !disk_reads_.Open(now());
+  stats.disk_writes_off = begun && !disk_writes_.Open(now());
+  stats.disk_corrupt = disk_corrupt_;
+  stats.disk_evictions = kv_.counters().disk_evictions;
   stats.decisions = decisions_;
   stats.decisions[static_cast<size_t>(Decision::kStore)] = kv_.counters().stores;
   stats.decisions[static_cast<size_t>(Decision::kStoreSkipped)] = kv_.counters().stores_skipped;

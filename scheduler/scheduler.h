@@ -14,6 +14,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,7 @@
 #include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/explanation.h"
+#include "scheduler/kv/kv_events.h"
 #include "scheduler/options.h"
 #include "scheduler/request.h"
 #include "scheduler/stats.h"
@@ -43,6 +45,8 @@ struct Event {
   // When its first token is predicted, counted from its arrival.
   std::optional<absl::Duration> predicted_ttft;
   std::optional<SampledToken> token;
+  // With a token, but for the last: prompt tokens found in the cache at the first admission.
+  Tokens cached;
   std::optional<Finish> finish;  // at most once per request, on its last event
 };
 
@@ -54,6 +58,12 @@ class Scheduler {
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
+
+  // Takes over blocks that the disk tier still holds from before this process; `blocks`: oldest
+  // first, each in a slot of its own below SchedulerOptions::disk_blocks. Returns the slots of those
+  // it has no use for: blocks that carry another seed, or whose prefix is not all there.
+  // REQUIRES: before the first Submit().
+  std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
 
   // Queues a request. After OK, the request ends with exactly one Finish event.
   // Returns INVALID_ARGUMENT if it can never fit (longer than max_model_len, or more blocks than
@@ -81,6 +91,13 @@ class Scheduler {
 
   // Everything that happened since the last call, in order.
   std::vector<Event> TakeEvents();
+
+  // Which KV blocks came and went since the last call, in order; nothing unless
+  // SchedulerOptions::kv_events.
+  KvEvents TakeKvEvents();
+  // All that are here now, as events kStored. O(blocks).
+  // REQUIRES: TakeKvEvents() was the last call that could change anything.
+  KvEvents ListKvBlocks() const;
 
   // When PlanStep() must be called even if nothing else happens (a deadline). May be infinite.
   absl::Time NextWakeup() const;

@@ -133,6 +133,13 @@ struct SchedulerStats {
   TierStats host;
   TierStats disk;
 
+  // Blocks on their way to the disk, or to the host and from there to the disk.
+  Blocks spills_pending;
+  // The disk failed again and again and is left alone for a while: blocks are not read from it / not
+  // written to it.
+  bool disk_reads_off = false;
+  bool disk_writes_off = false;
+
   // Predicted against measured: recent median of |predicted - measured| / measured, of steps and of
   // copies; 0 before the first.
   double step_error = 0;
@@ -155,6 +162,8 @@ struct SchedulerStats {
   Tokens output_tokens;
   Blocks device_evictions;
   Blocks host_evictions;
+  Blocks disk_evictions;
+  Blocks disk_corrupt;  // read from the disk, found to be wrong, and computed instead
   std::array<int64_t, kFinishReasonCount> finished{};
 };
 

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/request.h"
 
@@ -37,6 +38,23 @@ inline constexpr int kLinkDirectionCount = 4;
 enum class CopyClass : uint8_t { kControl, kDemand, kPrefetch, kWriteBack };
 inline constexpr int kCopyClassCount = 4;
 
+// Names a block of KV for longer than a process lives. Two blocks of one name may still differ, if
+// somebody made their tokens collide: whoever keeps blocks keeps their tokens, too.
+struct BlockIdentity {
+  Hash128 hash;        // chained: its own tokens and all before them
+  Hash128 parent;      // of the block before; zero if `first`
+  uint64_t salt = 0;   // of the tenant
+  bool first = false;  // of a prompt
+  friend bool operator==(const BlockIdentity&, const BlockIdentity&) = default;
+};
+
+// A block that the disk tier has kept over a restart.
+struct StoredBlock {
+  BlockId slot;  // in the disk pool
+  BlockIdentity identity;
+  std::span<const TokenId> tokens;  // the block's own
+};
+
 // Whole blocks to copy between two pools. Runs beside the steps. A load (host to device) makes
 // progress layer by layer over all its blocks, so that a step can start on layer 0 before layer 1
 // has arrived.
@@ -53,6 +71,10 @@ struct Copy {
   int64_t rank = 0;
   RequestId request;         // who waits for it; invalid for stores
   std::vector<Pair> blocks;  // at least one; no block twice
+  // Copies from and to the disk, otherwise empty: who each of `blocks` is; of those to the disk also
+  // their tokens, tokens_per_block each.
+  std::vector<BlockIdentity> identities = {};
+  std::vector<TokenId> tokens = {};
 };
 
 // Exactly one per Copy. Not OK: the targets' content is undefined, the sources are untouched.
@@ -63,6 +85,10 @@ struct CopyResult {
   Bytes bytes;
   absl::Time started;   // first byte moved (after queueing)
   absl::Time finished;  // last byte in place
+  // Not OK, from or to the disk: positions in Copy::blocks that are not in place; all others are.
+  // Empty: no block is.
+  std::vector<int32_t> failed = {};
+  int32_t corrupt = 0;  // of these, blocks that were there and were not what had been written
 };
 
 // One sequence's share of a step: compute KV for tokens [first, first + count), attending to all

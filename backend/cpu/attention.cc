@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "backend/cpu/attention_chunk.h"
 #include "scheduler/base/check.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -11,97 +12,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <hwy/cache_control.h>
-
 #include "backend/cpu/simd-inl.h"
-
-#ifndef SLUICE_BACKEND_CPU_ATTENTION_ONCE
-#define SLUICE_BACKEND_CPU_ATTENTION_ONCE
-namespace sluice {
-
-// Tokens that are folded into the sums at once; chunks begin at multiples of it, whatever the
-// pages.
-inline constexpr int64_t kChunk = 64;
-inline constexpr int64_t kMaxLanes = 16;
-
-// The parts of an AttentionScratch, each aligned to a cache line.
-struct AttentionScratchView {
-  static size_t Floats(const KvLayout& layout) {
-    return static_cast<size_t>(kAttentionTileRows * (Padded(layout) * 2 + kChunk + kMaxLanes * 3) +
-                               kMaxLanes);
-  }
-  static int64_t Padded(const KvLayout& layout) { return (layout.head_dim + 31) / 32 * 32; }
-
-  AttentionScratchView(AttentionScratch& scratch, const KvLayout& layout) {
-    stride = Padded(layout);
-    auto at = reinterpret_cast<uintptr_t>(scratch.memory_.data());
-    float* p = scratch.memory_.data() + ((64 - at % 64) % 64) / sizeof(float);
-    const auto take = [&p](int64_t per_row) {
-      float* part = p;
-      p += kAttentionTileRows * per_row;
-      return part;
-    };
-    queries = take(stride);
-    sums = take(stride);
-    scores = take(kChunk);
-    weights = take(kMaxLanes);
-    maxima = take(kMaxLanes);
-    corrections = take(kMaxLanes);
-  }
-
-  int64_t stride;      // floats per row of queries and sums
-  float* queries;      // [row][stride], scaled
-  float* sums;         // [row][stride], weighted V so far
-  float* scores;       // [row][kChunk]
-  float* weights;      // [row][lanes], sum of exp so far, lane by lane
-  float* maxima;       // [row]
-  float* corrections;  // [row], what the last new maximum scales earlier sums by
-};
-
-// Part of a chunk that lies in one page.
-struct AttentionPiece {
-  const uint32_t* keys;
-  const uint32_t* values;
-  int64_t tokens;   // a multiple of 16
-  int64_t visible;  // those before the last row's limit: the others may not have been written
-  int64_t ahead;    // bytes from this page to the next one the tile will read
-};
-
-// Tokens [start, start + kChunk), cut off after the page that holds the last row's limit.
-struct AttentionChunk {
-  int64_t start;
-  int64_t value_words;  // 32-bit words from token to token in V
-  int64_t count = 0;
-  AttentionPiece pieces[kChunk / 16];
-};
-
-inline AttentionChunk MakeChunk(const AttentionInput& in, int64_t kv_head, int64_t start,
-                                int64_t last) {
-  const KvLayout& layout = *in.layout;
-  AttentionChunk chunk;
-  chunk.start = start;
-  chunk.value_words = layout.value_stride() * layout.element_bytes() / 4;
-  const auto page_of = [&](int64_t token) {
-    const BlockId block = in.blocks[static_cast<size_t>(token / layout.page_tokens)];
-    return in.pages + block.value() * layout.page_bytes() + kv_head * layout.head_bytes();
-  };
-  const int64_t end = std::min(start + kChunk, last);
-  for (int64_t token = start; token < end;) {
-    const int64_t slot = token % layout.page_tokens;
-    const std::byte* page = page_of(token);
-    const int64_t next = token - slot + layout.page_tokens;
-    const int64_t tokens = std::min(next, start + kChunk) - token;
-    chunk.pieces[chunk.count++] = {
-        reinterpret_cast<const uint32_t*>(page) + slot,
-        reinterpret_cast<const uint32_t*>(page + layout.key_bytes()) + slot * chunk.value_words,
-        tokens, std::min(tokens, last - token), next < last ? page_of(next) - page : 0};
-    token += tokens;
-  }
-  return chunk;
-}
-
-}  // namespace sluice
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace sluice {
@@ -118,7 +29,7 @@ inline constexpr int kRegisterRows = 2;
 // further on is wanted soon.
 template <bool kNarrow, int kRows, int kVectors, bool kFetch>
 HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
-                           const uint32_t* HWY_RESTRICT keys, int64_t page_tokens, int64_t units,
+                           const uint32_t* HWY_RESTRICT keys, int64_t key_words, int64_t units,
                            int64_t ahead, float* HWY_RESTRICT scores) {
   const DF d;
   const DU du;
@@ -129,7 +40,7 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) even[r][v] = odd[r][v] = hn::Zero(d);
   }
-  for (int64_t u = 0; u < units; ++u, keys += page_tokens) {
+  for (int64_t u = 0; u < units; ++u, keys += key_words) {
     VF low[kVectors];
     VF high[kVectors];
     for (int v = 0; v < kVectors; ++v) {
@@ -157,15 +68,15 @@ HWY_INLINE void ScoreBlock(const float* HWY_RESTRICT q, int64_t q_stride,
 
 template <bool kNarrow, int kRows, bool kFetch>
 HWY_INLINE void ScoreRows(const AttentionPiece& piece, const float* q, int64_t q_stride,
-                          int64_t page_tokens, int64_t units, float* scores) {
+                          int64_t units, float* scores) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(DF()));
   int64_t t = 0;
   for (; t + 2 * lanes <= piece.tokens; t += 2 * lanes) {
-    ScoreBlock<kNarrow, kRows, 2, kFetch>(q, q_stride, piece.keys + t, page_tokens, units,
+    ScoreBlock<kNarrow, kRows, 2, kFetch>(q, q_stride, piece.keys + t, piece.key_words, units,
                                           piece.ahead, scores + t);
   }
   for (; t < piece.tokens; t += lanes) {
-    ScoreBlock<kNarrow, kRows, 1, kFetch>(q, q_stride, piece.keys + t, page_tokens, units,
+    ScoreBlock<kNarrow, kRows, 1, kFetch>(q, q_stride, piece.keys + t, piece.key_words, units,
                                           piece.ahead, scores + t);
   }
 }
@@ -192,7 +103,7 @@ HWY_INLINE void SumBlock(const AttentionChunk& chunk, const float* HWY_RESTRICT 
   for (int64_t i = 0; i < chunk.count; ++i) {
     const AttentionPiece& piece = chunk.pieces[i];
     const uint32_t* values = piece.values + word;
-    for (int64_t t = 0; t < piece.visible; ++t, values += chunk.value_words) {
+    for (int64_t t = 0; t < piece.visible; ++t, values += piece.value_words) {
       VF v[kWide];
       for (int k = 0; k < kVectors; ++k) {
         const VU pair = hn::LoadU(du, values + k * lanes);
@@ -291,11 +202,9 @@ void AttendChunk(const AttentionScratchView& s, const KvLayout& layout, const At
       const float* q = s.queries + row * s.stride;
       float* scores = s.scores + row * kChunk + offset;
       if (row == 0) {
-        ScoreRows<kNarrow, kRows, true>(piece, q, s.stride, layout.page_tokens, layout.units(),
-                                        scores);
+        ScoreRows<kNarrow, kRows, true>(piece, q, s.stride, layout.units(), scores);
       } else {
-        ScoreRows<kNarrow, kRows, false>(piece, q, s.stride, layout.page_tokens, layout.units(),
-                                         scores);
+        ScoreRows<kNarrow, kRows, false>(piece, q, s.stride, layout.units(), scores);
       }
     });
     offset += piece.tokens;
@@ -359,7 +268,7 @@ void Attend(const AttentionInput& in, int64_t kv_head, int64_t row, int64_t rows
   }
   const int64_t last = limits[rows - 1];  // limits never fall from row to row
   for (int64_t start = 0; start < last; start += kChunk) {
-    AttendChunk<kNarrow>(s, layout, MakeChunk(in, kv_head, start, last), limits, rows);
+    AttendChunk<kNarrow>(s, layout, MakeChunk(in, s, kv_head, start, last), limits, rows);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t token = (row + r) / in.group;

@@ -7,6 +7,12 @@
 // The query rows of one kv head are its tokens times the heads of its group. They are computed in
 // tiles, so that a page is read once for all rows of a tile. The arithmetic of a row is a fixed
 // sequence that depends on its position and its keys only: tiles, chunks and batches do not show.
+//
+// Leading blocks may lie in the host pool instead, and are attended to in place. Their pages are
+// folded into the same running maximum and sum as the others, in token order: there is no partial
+// output to merge, and where a block lies does not show in a single bit either. K of a chunk of a
+// host block is turned into the device's layout in the worker's scratch, V is read where it is if
+// its rows are whole cache lines.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +29,11 @@ struct AttentionInput {
   const KvLayout* layout = nullptr;
   const std::byte* pages = nullptr;  // KvPools::LayerPages
   std::span<const BlockId> blocks;   // at least enough for first + tokens
-  int64_t group = 1;                 // query heads per kv head
+  // Empty, or by leading block: valid where the block lies in the host pool (its entry of `blocks`
+  // is not looked at then). Such blocks are full and end at or before `first`.
+  std::span<const BlockId> host_blocks;
+  const std::byte* host = nullptr;  // HostLayer() of host block 0
+  int64_t group = 1;                // query heads per kv head
   int64_t first = 0;  // position of query token 0; KV up to the tile's last token is in place
   const float* queries =
       nullptr;  // query token t, head h: queries + t * query_stride + h * head_dim

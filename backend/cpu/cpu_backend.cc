@@ -1,6 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "backend/cpu/sampler.h"
 #include "backend/cpu/thread_pool.h"
 #include "backend/cpu/weights.h"
+#include "backend/kv/disk_link.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
@@ -85,11 +87,12 @@ class CpuBackendImpl : public Backend {
 
   const BackendInfo& info() const override { return info_; }
   void SetCopyListener(std::function<void()> on_done) override {
+    if (disk_link_ != nullptr) disk_link_->SetListener(on_done);
     link_->SetListener(std::move(on_done));
   }
-  void StartCopies(std::span<const Copy> copies) override { link_->Start(copies); }
-  void RevokeCopies(std::span<const CopyId> copies) override { link_->Revoke(copies); }
-  std::vector<CopyResult> TakeFinishedCopies() override { return link_->TakeFinished(); }
+  void StartCopies(std::span<const Copy> copies) override;
+  void RevokeCopies(std::span<const CopyId> copies) override;
+  std::vector<CopyResult> TakeFinishedCopies() override;
   StepResult Run(const StepPlan& plan) override;
   ActivitySnapshot activity() override { return meter_.Snapshot(options_.clock()); }
 
@@ -97,6 +100,7 @@ class CpuBackendImpl : public Backend {
   void CheckPlan(const StepPlan& plan) const;
   void WaitForLoads(const StepPlan& plan, int layer, StepResult& result);
   absl::Status Compute(const StepPlan& plan, StepResult& result);
+  absl::Status StartDisk();
   void FillInfo();
 
   const ModelConfig config_;
@@ -109,6 +113,7 @@ class CpuBackendImpl : public Backend {
   KvPools pools_;
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Link> link_;
+  std::unique_ptr<DiskLink> disk_link_;     // null: no disk tier
   std::vector<Sampler> samplers_;           // per worker
   std::vector<ForwardSequence> sequences_;  // of the step at hand
   std::vector<size_t> loading_;             // indices of sequences with loads
@@ -128,8 +133,59 @@ absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
   link.bytes_per_second = options_.link_gbps * 1e9;
   link.verify = options_.verify_host_blocks;
   link_ = std::make_unique<Link>(pools_, link, meter_);
+  SLUICE_RETURN_IF_ERROR(StartDisk());
   FillInfo();
   return absl::OkStatus();
+}
+
+absl::Status CpuBackendImpl::StartDisk() {
+  if (options_.disk == nullptr) return absl::OkStatus();
+  const KvLayout& layout = pools_.layout();
+  const StoreShape& shape = options_.disk->shape();
+  if (shape.payload != layout.block_bytes() || shape.layers != layout.layers ||
+      shape.tokens_per_block != options_.tokens_per_block) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the disk tier has blocks of ", shape.payload.value(), " bytes in ", shape.layers,
+        " layers, want ", layout.block_bytes().value(), " bytes in ", layout.layers));
+  }
+  if (options_.host_blocks == Blocks(0)) {
+    return absl::InvalidArgumentError("a disk tier needs a host pool; give it at least one block");
+  }
+  DiskLinkOptions disk;
+  disk.host = [this](BlockId block) { return pools_.HostBlock(block); };
+  disk.host_blocks = options_.host_blocks;
+  disk.on_arrival = [this](BlockId block) { link_->NoteHostBlock(block); };
+  disk.log = options_.disk_log;
+  disk.clock = options_.clock;
+  disk_link_ = std::make_unique<DiskLink>(*options_.disk, std::move(disk), meter_);
+  return absl::OkStatus();
+}
+
+void CpuBackendImpl::StartCopies(std::span<const Copy> copies) {
+  std::array<std::vector<Copy>, 2> by_link;  // memory, disk
+  const auto is_disk = [](const Copy& copy) {
+    return copy.direction == LinkDirection::kDiskToHost ||
+           copy.direction == LinkDirection::kHostToDisk;
+  };
+  if (disk_link_ == nullptr || std::none_of(copies.begin(), copies.end(), is_disk)) {
+    link_->Start(copies);
+    return;
+  }
+  for (const Copy& copy : copies) by_link[is_disk(copy) ? 1 : 0].push_back(copy);
+  link_->Start(by_link[0]);
+  disk_link_->Start(by_link[1]);
+}
+
+void CpuBackendImpl::RevokeCopies(std::span<const CopyId> copies) {
+  link_->Revoke(copies);
+  if (disk_link_ != nullptr) disk_link_->Revoke(copies);
+}
+
+std::vector<CopyResult> CpuBackendImpl::TakeFinishedCopies() {
+  std::vector<CopyResult> finished = link_->TakeFinished();
+  if (disk_link_ == nullptr) return finished;
+  for (CopyResult& result : disk_link_->TakeFinished()) finished.push_back(std::move(result));
+  return finished;
 }
 
 void CpuBackendImpl::FillInfo() {
@@ -141,10 +197,16 @@ void CpuBackendImpl::FillInfo() {
   info_.geometry = {options_.tokens_per_block, layout.block_bytes()};
   info_.device_blocks = options_.device_blocks;
   info_.host_blocks = options_.host_blocks;
+  if (options_.disk != nullptr) {
+    info_.disk_blocks = options_.disk->shape().slots;
+    info_.disk = options_.disk->description();
+  }
   info_.layers = config_.layers;
   info_.vocab_size = config_.vocab;
   info_.link_bytes_per_second = options_.link_gbps * 1e9;
   info_.link_emulated = options_.link_gbps > 0;
+  // Checksums are compared by loads; what is verified is not read in place.
+  info_.attends_in_place = options_.host_blocks > Blocks(0) && !options_.verify_host_blocks;
 }
 
 void CpuBackendImpl::CheckPlan(const StepPlan& plan) const {
@@ -156,8 +218,15 @@ void CpuBackendImpl::CheckPlan(const StepPlan& plan) const {
     SLUICE_CHECK(work.tokens.size() >= end.size());
     SLUICE_CHECK(static_cast<int64_t>(work.blocks.size()) >= info_.geometry.BlocksFor(end).value());
     SLUICE_CHECK(work.sample == (work.sampling != nullptr));
-    for (const BlockId block : work.blocks) {
-      SLUICE_CHECK(block.valid() && block.value() < options_.device_blocks.value());
+    SLUICE_CHECK(work.host_blocks.empty() || info_.attends_in_place);
+    SLUICE_CHECK(work.host_blocks.size() <= work.blocks.size());
+    SLUICE_CHECK(static_cast<int64_t>(work.host_blocks.size()) <=
+                 info_.geometry.FullBlocks(work.first).value());
+    for (size_t i = 0; i < work.blocks.size(); ++i) {
+      const bool in_place = i < work.host_blocks.size() && work.host_blocks[i].valid();
+      const BlockId block = in_place ? work.host_blocks[i] : work.blocks[i];
+      const Blocks pool = in_place ? options_.host_blocks : options_.device_blocks;
+      SLUICE_CHECK(block.valid() && block.value() < pool.value());
     }
     rows += work.count.value();
   }
@@ -211,7 +280,7 @@ absl::Status CpuBackendImpl::Compute(const StepPlan& plan, StepResult& result) {
   for (size_t i = 0; i < plan.sequences.size(); ++i) {
     const SequenceWork& work = plan.sequences[i];
     sequences_.push_back({work.tokens.subspan(work.first.size(), work.count.size()),
-                          work.first.value(), work.blocks, false});
+                          work.first.value(), work.blocks, false, work.host_blocks});
     if (!work.loads.empty()) loading_.push_back(i);
   }
   if (sequences_.empty()) return absl::OkStatus();
@@ -238,6 +307,8 @@ absl::Status CpuBackendImpl::Compute(const StepPlan& plan, StepResult& result) {
   });
 }
 
+const char* ElementName(Element element) { return element == Element::kBF16 ? "bf16" : "f32"; }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> CpuBackend::Create(const ModelConfig& config,
@@ -255,6 +326,17 @@ absl::StatusOr<KvGeometry> CpuBackend::Geometry(const ModelConfig& config,
   SLUICE_RETURN_IF_ERROR(Validate(config, options));
   const Element element = ResolveElement(options.dtype, checkpoint);
   return KvGeometry{options.tokens_per_block, MakeLayout(config, element, options).block_bytes()};
+}
+
+absl::StatusOr<StoreShape> CpuBackend::DiskShape(const ModelConfig& config,
+                                                 const Checkpoint& checkpoint,
+                                                 const CpuBackendOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry, Geometry(config, checkpoint, options));
+  return StoreShape{Blocks(0), geometry.bytes_per_block, config.layers, geometry.tokens_per_block};
+}
+
+std::string CpuBackend::KvDType(const Checkpoint& checkpoint, const CpuBackendOptions& options) {
+  return ElementName(ResolveElement(options.dtype, checkpoint));
 }
 
 }  // namespace sluice

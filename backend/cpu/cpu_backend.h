@@ -2,7 +2,8 @@
 //
 // Weights: packed once at start into oneDNN's layout (bf16 or f32). KV: a device pool (paged, in
 // the layout the attention kernels want) and a host pool (one contiguous run per block), with one
-// link worker thread copying between them. Matrix products by oneDNN, attention by our own kernels,
+// link worker thread copying between them. A disk tier, if there is one, has two threads of its own
+// beside that. Matrix products by oneDNN, attention by our own kernels,
 // split over pinned worker threads.
 //
 // A row's result does not depend on what else is in the batch, on chunk boundaries or on the number
@@ -12,11 +13,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "backend/backend.h"
+#include "backend/kv/block_store.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
 #include "scheduler/base/units.h"
@@ -34,6 +37,11 @@ struct CpuBackendOptions {
   Blocks host_blocks{0};
   Tokens max_model_len{2048};  // bounds scratch memory
   Tokens max_step_tokens{512};
+  // The disk tier, scanned; null: none. Not owned, and must outlive the backend. Its shape must be
+  // that of the blocks (DiskShape()).
+  BlockStore* disk = nullptr;
+  // Tells a person what goes wrong there. May be empty; called by other threads.
+  std::function<void(const std::string&)> disk_log;
   // Checksum every block stored to the host and fail a load that does not match (DATA_LOSS).
   bool verify_host_blocks = false;
 
@@ -60,6 +68,13 @@ class CpuBackend {
   static absl::StatusOr<KvGeometry> Geometry(const ModelConfig& config,
                                              const Checkpoint& checkpoint,
                                              const CpuBackendOptions& options);
+
+  // The shape of blocks of `config` in a store, without its number of slots.
+  static absl::StatusOr<StoreShape> DiskShape(const ModelConfig& config,
+                                              const Checkpoint& checkpoint,
+                                              const CpuBackendOptions& options);
+  // "bf16" or "f32": what KV is stored as under `options`.
+  static std::string KvDType(const Checkpoint& checkpoint, const CpuBackendOptions& options);
 };
 
 }  // namespace sluice

@@ -89,6 +89,7 @@ void Forward::LayOutAttention(std::span<const ForwardSequence> sequences) {
     AttentionInput in;
     in.layout = &pools_.layout();
     in.blocks = sequence.blocks;
+    in.host_blocks = sequence.host_blocks;
     in.group = group;
     in.first = sequence.first;
     in.queries = Floats(qkv_) + row * qkv_width_;
@@ -188,7 +189,10 @@ void Forward::PlaceKv(const CpuLayer& layer, int index) {
 
 // inputs = attention output
 void Forward::Attend(int index) {
-  for (AttentionInput& in : attention_inputs_) in.pages = pools_.LayerPages(index);
+  for (AttentionInput& in : attention_inputs_) {
+    in.pages = pools_.LayerPages(index);
+    if (!in.host_blocks.empty()) in.host = pools_.HostLayer(index, BlockId(0));
+  }
   pool_.ParallelFor(static_cast<int64_t>(attention_tasks_.size()), [&](int64_t i, int worker) {
     const AttentionTask& task = attention_tasks_[static_cast<size_t>(i)];
     AttendTile(attention_inputs_[task.sequence], task.kv_head, task.row, task.rows,

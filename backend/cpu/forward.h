@@ -36,6 +36,9 @@ struct ForwardSequence {
   int64_t first = 0;                // position of tokens[0]
   std::span<const BlockId> blocks;  // device blocks from position 0 on, enough for all tokens
   bool logits = false;              // of the last token
+  // Empty, or by leading block: valid where the block is attended to in the host pool and `blocks`
+  // has none. All of their tokens are before `first`.
+  std::span<const BlockId> host_blocks = {};
 };
 
 class Forward {

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "absl/status/statusor.h"
 #include "backend/cpu/element.h"
@@ -76,6 +77,9 @@ class KvPools {
   std::byte* HostLayer(int64_t layer, BlockId block) const {
     return host_.data() + block.value() * layout_.block_bytes().value() +
            layer * layout_.host_layer_bytes();
+  }
+  std::span<std::byte> HostBlock(BlockId block) const {
+    return {HostLayer(0, block), layout_.block_bytes().size()};
   }
 
  private:

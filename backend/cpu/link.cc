@@ -125,6 +125,16 @@ std::vector<CopyResult> Link::TakeFinished() {
   return std::exchange(finished_, {});
 }
 
+void Link::NoteHostBlock(BlockId block) {
+  if (!verify_) return;
+  const auto layers = static_cast<size_t>(pools_.layout().layers);
+  for (size_t layer = 0; layer < layers; ++layer) {
+    checksums_[block.index() * layers + layer] =
+        XXH3_64bits(pools_.HostLayer(static_cast<int64_t>(layer), block),
+                    static_cast<size_t>(pools_.layout().host_layer_bytes()));
+  }
+}
+
 bool Link::SettledLocked(CopyId id, int layer) const {
   const auto it = copies_.find(id);
   return it == copies_.end() || it->second.layers > layer || !it->second.status.ok();

@@ -1,6 +1,6 @@
 // Link: one worker thread that copies KV blocks between the device pool and the host pool, in the
-// order and at the pace of a LinkScheduler, and says how far each copy has got. There is no disk
-// tier: a copy from or to it fails with FAILED_PRECONDITION.
+// order and at the pace of a LinkScheduler, and says how far each copy has got. Copies from and to
+// a disk tier are not its own (backend/kv/disk_link.h): they fail with FAILED_PRECONDITION.
 //
 // Thread-safe.
 #pragma once
@@ -52,6 +52,10 @@ class Link {
   void Revoke(std::span<const CopyId> copies);
   std::vector<CopyResult> TakeFinished();
 
+  // A host block that came from elsewhere, and is known to be good, will be loaded. REQUIRES: no
+  // copy uses it now.
+  void NoteHostBlock(BlockId block);
+
   // Whether `layer` of a copy is in place, or the copy has failed: WaitForLayer would not block.
   bool Settled(CopyId id, int layer);
   // Blocks until `layer` of the copy is in place. Returns the copy's error if it has failed.
@@ -78,7 +82,7 @@ class Link {
   const std::function<absl::Time()> clock_;
   ActivityMeter& meter_;
   std::function<void()> on_done_;
-  std::vector<uint64_t> checksums_;  // [host block][layer]; worker only
+  std::vector<uint64_t> checksums_;  // [host block][layer]; of whoever fills or reads the block
 
   std::mutex mu_;
   std::condition_variable work_;      // for the worker

@@ -111,7 +111,9 @@ absl::StatusOr<std::unique_ptr<AttentionProbe>> AttentionProbe::Create(const Lay
 absl::Status AttentionProbe::Allocate() {
   const int64_t pages_each = (kContext + kChunk) / kPageTokens;
   const int64_t pages = kSequences * pages_each;
-  SLUICE_ASSIGN_OR_RETURN(pools_, KvPools::Allocate(layout_, Blocks(pages), Blocks(0)));
+  SLUICE_ASSIGN_OR_RETURN(pools_, KvPools::Allocate(layout_, Blocks(pages), Blocks(pages)));
+  WriteElements(layout_.element, pages * layout_.block_bytes().value() / layout_.element_bytes(),
+                pools_.HostLayer(0, BlockId(0)));
   WriteElements(layout_.element, pages * layout_.page_bytes() / layout_.element_bytes(),
                 pools_.LayerPages(0));
   // Pages of a sequence lie apart, as they do in a pool in use.
@@ -126,7 +128,7 @@ absl::Status AttentionProbe::Allocate() {
   return absl::OkStatus();
 }
 
-void AttentionProbe::Attend(int64_t sequences, int64_t first, int64_t tokens) {
+void AttentionProbe::Attend(int64_t sequences, int64_t first, int64_t tokens, bool in_place) {
   const int64_t group = shape_.heads / shape_.kv_heads;
   const int64_t rows = tokens * group;
   const int64_t tiles = (rows + kAttentionTileRows - 1) / kAttentionTileRows;
@@ -139,6 +141,10 @@ void AttentionProbe::Attend(int64_t sequences, int64_t first, int64_t tokens) {
     in.layout = &layout_;
     in.pages = pools_.LayerPages(0);
     in.blocks = std::span(blocks_).subspan(static_cast<size_t>(sequence) * pages_each, pages_each);
+    if (in_place) {
+      in.host_blocks = in.blocks.first(static_cast<size_t>(first / kPageTokens));
+      in.host = pools_.HostLayer(0, BlockId(0));
+    }
     in.group = group;
     in.first = first;
     in.queries = queries_.data() + at;
@@ -173,6 +179,18 @@ absl::StatusOr<RunTimes> AttentionProbe::TimeDecode(const ProbeControl& control)
 
 Bytes AttentionProbe::decode_bytes() const {
   return Bytes(kSequences * kContext * 2 * shape_.kv_dim() * layout_.element_bytes());
+}
+
+absl::StatusOr<RunTimes> AttentionProbe::TimeInPlace(const ProbeControl& control) {
+  const ThreadPool::CallerScope scope(pool_);
+  return TimeRepeatedly(control, [&] {
+    Attend(kSequences, kContext, 1, /*in_place=*/true);
+    return absl::OkStatus();
+  });
+}
+
+double AttentionProbe::in_place_flop() const {
+  return 4 * static_cast<double>(shape_.q_dim()) * kSequences * kContext;
 }
 
 absl::StatusOr<std::unique_ptr<MemoryProbe>> MemoryProbe::Create(Bytes size, ThreadPool& pool) {

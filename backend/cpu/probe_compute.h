@@ -77,6 +77,10 @@ class AttentionProbe {
   absl::StatusOr<RunTimes> TimeDecode(const ProbeControl& control);
   Bytes decode_bytes() const;  // of KV read
 
+  // The same with the context in the host pool, attended to in place.
+  absl::StatusOr<RunTimes> TimeInPlace(const ProbeControl& control);
+  double in_place_flop() const;
+
  private:
   static constexpr int64_t kChunk = 128;
   static constexpr int64_t kContext = 2048;
@@ -85,8 +89,9 @@ class AttentionProbe {
 
   AttentionProbe(const LayerShape& shape, Element element, ThreadPool& pool);
   absl::Status Allocate();
-  // `tokens` tokens at position `first` of each of `sequences` sequences.
-  void Attend(int64_t sequences, int64_t first, int64_t tokens);
+  // `tokens` tokens at position `first` of each of `sequences` sequences; what is before them lies
+  // on the host if `in_place`.
+  void Attend(int64_t sequences, int64_t first, int64_t tokens, bool in_place = false);
 
   const LayerShape shape_;
   ThreadPool& pool_;

@@ -43,6 +43,17 @@ BlockId BlockPool::TakeForCopy() {
   return block;
 }
 
+void BlockPool::TakeForCopy(std::span<const BlockId> blocks) {
+  for (const BlockId block : blocks) {
+    SLUICE_CHECK(StateOf(blocks_[block.index()]) == kFree);
+    blocks_[block.index()].transits = 1;
+  }
+  std::erase_if(free_, [this](BlockId block) { return blocks_[block.index()].transits > 0; });
+  const Blocks count(static_cast<int64_t>(blocks.size()));
+  count_[kFree] -= count;
+  count_[kInTransit] += count;
+}
+
 void BlockPool::AddReference(BlockId block) {
   const State before = StateOf(blocks_[block.index()]);
   ++blocks_[block.index()].references;

@@ -21,6 +21,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,6 +44,9 @@ class BlockPool {
   // REQUIRES: free() > 0.
   BlockId TakeForUse();
   BlockId TakeForCopy();
+  // Takes these blocks; each then takes part in one copy. REQUIRES: all are free, none twice.
+  // O(free).
+  void TakeForCopy(std::span<const BlockId> blocks);
 
   // The next four add or drop one user or one copy. A block that loses the last of both becomes
   // cached, as the most recently used, if it has an owner, and free otherwise.

@@ -12,6 +12,7 @@ KvCache::KvCache(const KvCacheOptions& options)
       index_(options.tokens_per_block,
              options.device_blocks + options.host_blocks + options.disk_blocks),
       sightings_(options.device_blocks + options.host_blocks + options.disk_blocks),
+      events_(options.tokens_per_block),
       dropped_(options.device_blocks.size(), 0),
       wanted_(options.device_blocks.size(), 0) {
   SLUICE_CHECK(options.disk_blocks == Blocks(0) || options.host_blocks > Blocks(0));

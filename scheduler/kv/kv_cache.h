@@ -30,6 +30,7 @@
 #include "absl/status/status.h"
 #include "scheduler/base/units.h"
 #include "scheduler/kv/block_pool.h"
+#include "scheduler/kv/kv_events.h"
 #include "scheduler/kv/kv_types.h"
 #include "scheduler/kv/prefix_index.h"
 #include "scheduler/kv/sightings.h"
@@ -158,10 +159,27 @@ class KvCache {
   // there is no copy. kRevoked costs the targets only. A revoked load that arrived nevertheless is
   // of use if nobody has planned another meanwhile.
   // REQUIRES: once per copy.
-  CopyEnd OnCopyDone(CopyId copy, CopyOutcome outcome);
+  // `failed`: see CopyResult; of a staging or a spill that failed, the other blocks are in place.
+  CopyEnd OnCopyDone(CopyId copy, CopyOutcome outcome, std::span<const int32_t> failed = {});
   CopyEnd OnCopyDone(CopyId copy, bool ok) {
     return OnCopyDone(copy, ok ? CopyOutcome::kOk : CopyOutcome::kFailed);
   }
+
+  // --- The disk tier outlives the process ---
+
+  // Gives blocks that the disk tier still holds their nodes and their places in the pool. `blocks`:
+  // oldest first. Returns the slots it has no use for: a block whose parent has no node, the older
+  // of two with one hash. Those most recently used last are evicted last, the first blocks of a
+  // prompt after those behind them.
+  // REQUIRES: the slots are free; each hash belongs to its parent's hash and its tokens.
+  // About 0.5 us per block.
+  std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
+
+  // Off: what is to be written to the disk waits, and the oldest of it is given up in time.
+  void set_spilling(bool on) { spilling_allowed_ = on; }
+  // Blocks on their way to the disk or waiting for their turn, those on their way to the host
+  // included, from where they will go on. 0 while spilling is off.
+  Blocks spills_pending() const;
 
   // --- Gates and numbers ---
 
@@ -183,6 +201,15 @@ class KvCache {
   Blocks reserved() const { return reserved_; }
   // Device blocks that can be promised.
   Blocks available() const { return device_.free() + device_.cached() - reserved_; }
+
+  // --- Events (KvCacheOptions::events) ---
+
+  // What has happened since the last call; nothing if events are off.
+  KvEvents TakeEvents();
+  // All blocks that are here, as events kStored in any order: with the events from now on, what
+  // somebody needs who knows nothing yet. O(nodes). REQUIRES: TakeEvents() has been called since
+  // the cache changed.
+  KvEvents ListBlocks() const;
 
   // A sequence that did not fit fits no sooner than one of these changes:
   // the room, or
@@ -263,6 +290,9 @@ class KvCache {
   // Brings the worth of the node's copies up to date.
   void Revalue(NodeId id);
   void NoteStoreOutcome(bool used);
+  // Tells that the node's block has come or gone, if it has. After every change to its copies.
+  void Tell(NodeId id);
+  void AddStored(NodeId id, KvEvents* events) const;
 
   // --- kv_stores.cc ---
   void TryStore(NodeId id, StoreReason reason);
@@ -271,7 +301,11 @@ class KvCache {
   void PlanSpills();
   bool TrySpill(NodeId id);
   void EndStore(const CopyRecord& record, bool ok);
-  void EndSpill(const CopyRecord& record, bool ok);
+  // `good[i]`: block i is in place.
+  void EndSpill(const CopyRecord& record, const std::vector<bool>& good);
+
+  // --- kv_adoption.cc ---
+  void PlaceOnDisk(NodeId id, BlockId slot);
 
   // --- kv_copies.cc ---
   Copy NewCopy(LinkDirection direction, CopyClass copy_class, RequestId request, int64_t rank);
@@ -286,10 +320,10 @@ class KvCache {
   void HoldOnHost(const KvMatch& match);
   void ReleaseOnHost(const KvMatch& match);
   void RevokeCopy(CopyId copy);
-  void EndCopy(const CopyRecord& record, CopyOutcome outcome);
+  void EndCopy(const CopyRecord& record, CopyOutcome outcome, std::span<const int32_t> failed);
   void EndLoad(const CopyRecord& record, CopyOutcome outcome);
   void EndRevokedLoad(const CopyRecord& record, CopyOutcome outcome);
-  void EndStaging(const CopyRecord& record, CopyOutcome outcome);
+  void EndStaging(const CopyRecord& record, CopyOutcome outcome, const std::vector<bool>& good);
 
   // --- kv_cache_invariants.cc ---
   absl::Status CheckLeases(std::span<const KvLease* const> leases) const;
@@ -319,11 +353,13 @@ class KvCache {
   Blocks spilling_;
   Blocks staging_;
   Blocks prefetching_;
+  bool spilling_allowed_ = true;
 
   int64_t room_epoch_ = 0;
   int64_t content_epoch_ = 0;
   double store_reuse_ = 1;
   Counters counters_;
+  KvEvents events_;
   // Scratch of VictimsNeeded(), per device block, zero between calls.
   std::vector<int32_t> dropped_;
   std::vector<uint8_t> wanted_;

@@ -103,6 +103,9 @@ absl::Status KvCache::CheckNodes(std::span<const KvLease* const> leases) const {
     if (node.load.valid() && !copies_.contains(node.load)) {
       return Broken(absl::StrCat("node ", i, " waits for no copy"));
     }
+    if (options_.events && node.told != node.IsHere()) {
+      return Broken(absl::StrCat("node ", i, " came or went untold"));
+    }
     if ((node.staged || node.stored) && !node.host.valid()) {
       return Broken(absl::StrCat("node ", i, " remembers a host copy it has not"));
     }

@@ -6,6 +6,22 @@
 #include "scheduler/kv/kv_cache.h"
 
 namespace sluice {
+namespace {
+
+// Which blocks of a copy from or to the disk are in place.
+std::vector<bool> GoodBlocks(size_t count, CopyOutcome outcome, std::span<const int32_t> failed) {
+  if (outcome != CopyOutcome::kFailed || failed.empty()) {
+    return std::vector<bool>(count, outcome == CopyOutcome::kOk);
+  }
+  std::vector<bool> good(count, true);
+  for (const int32_t i : failed) {
+    SLUICE_CHECK(i >= 0 && static_cast<size_t>(i) < count);
+    good[static_cast<size_t>(i)] = false;
+  }
+  return good;
+}
+
+}  // namespace
 
 // ---- Planning --------------------------------------------------------------------------------
 
@@ -59,6 +75,7 @@ void KvCache::AddStaging(NodeId id, Copy* copy, CopyRecord* record) {
   node.host = target;
   node.host_filling = true;
   copy->blocks.push_back({node.disk, target});
+  copy->identities.push_back(index_.identity(id));
   record->nodes.push_back(id);
 }
 
@@ -168,7 +185,7 @@ void KvCache::RevokeCopy(CopyId copy) {
     std::erase_if(planned_, [copy](const Copy& planned) { return planned.id == copy; });
     const CopyRecord ended = std::move(record);
     copies_.erase(it);
-    EndCopy(ended, CopyOutcome::kRevoked);
+    EndCopy(ended, CopyOutcome::kRevoked, {});
     return;
   }
   // From here on the targets are nobody's; the nodes can be loaded again.
@@ -200,17 +217,19 @@ void KvCache::TakeRevoked(std::vector<CopyId>* revoked) {
 
 // ---- The end of a copy -----------------------------------------------------------------------
 
-KvCache::CopyEnd KvCache::OnCopyDone(CopyId copy, CopyOutcome outcome) {
+KvCache::CopyEnd KvCache::OnCopyDone(CopyId copy, CopyOutcome outcome,
+                                     std::span<const int32_t> failed) {
   const auto it = copies_.find(copy);
   SLUICE_CHECK(it != copies_.end() && it->second.given_out);
   const CopyRecord record = std::move(it->second);
   copies_.erase(it);
   std::erase(revoked_, copy);  // too late to tell
-  EndCopy(record, outcome);
+  EndCopy(record, outcome, failed);
   return {record.direction, outcome == CopyOutcome::kOk, record.revoked};
 }
 
-void KvCache::EndCopy(const CopyRecord& record, CopyOutcome outcome) {
+void KvCache::EndCopy(const CopyRecord& record, CopyOutcome outcome,
+                      std::span<const int32_t> failed) {
   switch (record.direction) {
     case LinkDirection::kHostToDevice:
       if (record.prefetch) prefetching_ -= Blocks(static_cast<int64_t>(record.nodes.size()));
@@ -224,10 +243,10 @@ void KvCache::EndCopy(const CopyRecord& record, CopyOutcome outcome) {
       EndStore(record, outcome == CopyOutcome::kOk);
       break;
     case LinkDirection::kDiskToHost:
-      EndStaging(record, outcome);
+      EndStaging(record, outcome, GoodBlocks(record.nodes.size(), outcome, failed));
       break;
     case LinkDirection::kHostToDisk:
-      EndSpill(record, outcome == CopyOutcome::kOk);
+      EndSpill(record, GoodBlocks(record.nodes.size(), outcome, failed));
       break;
   }
   ++room_epoch_;
@@ -243,6 +262,7 @@ void KvCache::EndLoad(const CopyRecord& record, CopyOutcome outcome) {
     if (outcome != CopyOutcome::kOk) DropDevice(id);
     // Another load of the same block may have cost it the host copy already.
     if (outcome == CopyOutcome::kFailed && host_.owner(source).valid()) DropHost(id);
+    Tell(id);
     device_.DropTransit(target);
     host_.DropTransit(source);
     index_.RemoveIfUnused(id);
@@ -260,6 +280,7 @@ void KvCache::EndRevokedLoad(const CopyRecord& record, CopyOutcome outcome) {
       device_.SetOwner(target, id);
       index_.node(id).device = target;
       Revalue(id);
+      Tell(id);
     }
     if (same && outcome == CopyOutcome::kFailed) DropHost(id);
     device_.DropTransit(target);
@@ -268,18 +289,20 @@ void KvCache::EndRevokedLoad(const CopyRecord& record, CopyOutcome outcome) {
   }
 }
 
-void KvCache::EndStaging(const CopyRecord& record, CopyOutcome outcome) {
+void KvCache::EndStaging(const CopyRecord& record, CopyOutcome outcome,
+                         const std::vector<bool>& good) {
   for (size_t i = record.nodes.size(); i-- > 0;) {
     const NodeId id = record.nodes[i];
     const auto [source, target] = record.blocks[i];
     index_.node(id).host_filling = false;
-    if (outcome == CopyOutcome::kOk) {
+    if (good[i]) {
       index_.node(id).staged = true;
       Revalue(id);
+      Tell(id);
     } else {
       DropHost(id);
     }
-    if (outcome == CopyOutcome::kFailed) DropDisk(id);
+    if (!good[i] && outcome == CopyOutcome::kFailed) DropDisk(id);
     host_.DropTransit(target);
     disk_.DropTransit(source);
     index_.RemoveIfUnused(id);

@@ -5,6 +5,7 @@
 // they were used much more recently. On the device all are worth the same: to evict blocks with a
 // copy on the host first tears holes into prefixes of which only the front has been stored.
 #include <algorithm>
+#include <utility>
 
 #include "scheduler/base/check.h"
 #include "scheduler/kv/kv_cache.h"
@@ -50,6 +51,7 @@ void KvCache::DropDevice(NodeId id) {
   node.device = BlockId();
   node.load = CopyId();
   node.prefetched = false;
+  Tell(id);
 }
 
 void KvCache::DropHost(NodeId id) {
@@ -60,6 +62,7 @@ void KvCache::DropHost(NodeId id) {
   node.stored = false;
   node.staged = false;
   Revalue(id);
+  Tell(id);
 }
 
 void KvCache::DropDisk(NodeId id) {
@@ -68,6 +71,7 @@ void KvCache::DropDisk(NodeId id) {
   node.disk = BlockId();
   node.disk_filling = false;
   Revalue(id);
+  Tell(id);
 }
 
 void KvCache::See(NodeId id) {
@@ -91,6 +95,40 @@ void KvCache::NoteStoreOutcome(bool used) {
   constexpr double kRate = 1.0 / 1024;  // blocks; a long prompt has some thousands
   if (used) counters_.stores_reused += Blocks(1);
   store_reuse_ += kRate * ((used ? 1.0 : 0.0) - store_reuse_);
+}
+
+// ---- Events ----------------------------------------------------------------------------------
+
+void KvCache::Tell(NodeId id) {
+  if (!options_.events) return;
+  PrefixIndex::Node& node = index_.node(id);
+  const bool here = node.IsHere();
+  if (here == node.told) return;
+  node.told = here;
+  if (here) return AddStored(id, &events_);
+  events_.AddRemoved(index_.hash(id).low, index_.salt(id));
+}
+
+void KvCache::AddStored(NodeId id, KvEvents* events) const {
+  const NodeId parent = index_.parent(id);
+  const auto before =
+      parent.valid() ? std::optional<uint64_t>(index_.hash(parent).low) : std::nullopt;
+  events->AddStored(index_.hash(id).low, before, index_.salt(id), index_.tokens(id));
+}
+
+KvEvents KvCache::TakeEvents() {
+  return std::exchange(events_, KvEvents(options_.tokens_per_block));
+}
+
+KvEvents KvCache::ListBlocks() const {
+  SLUICE_CHECK(events_.empty());
+  KvEvents events(options_.tokens_per_block);
+  events.Reserve(index_.size().size());
+  for (int32_t i = 0; i < index_.end(); ++i) {
+    const NodeId id(i);
+    if (index_.live(id) && index_.node(id).IsHere()) AddStored(id, &events);
+  }
+  return events;
 }
 
 }  // namespace sluice

@@ -71,6 +71,7 @@ void KvCache::Offer(NodeId id, BlockId block) {
     node.device = block;
     node.prefetched = false;
     Revalue(id);
+    Tell(id);
   }
   TryStore(id, StoreReason::kSeen);
 }

@@ -44,6 +44,7 @@ void KvCache::EndStore(const CopyRecord& record, bool ok) {
     index_.node(id).host_filling = false;
     if (ok) {
       Revalue(id);
+      Tell(id);
     } else {
       DropHost(id);
     }
@@ -73,7 +74,7 @@ void KvCache::QueueSpill(NodeId id) {
 }
 
 void KvCache::PlanSpills() {
-  while (!spill_queue_.empty() && spilling_ < options_.max_spill_blocks) {
+  while (spilling_allowed_ && !spill_queue_.empty() && spilling_ < options_.max_spill_blocks) {
     const SpillCandidate candidate = spill_queue_.front();
     spill_queue_.pop_front();
     if (!index_.live(candidate.node)) continue;
@@ -96,18 +97,23 @@ bool KvCache::TrySpill(NodeId id) {
   host_.AddTransit(node.host);
   Revalue(id);
   AddToBatch(id, {node.host, target}, LinkDirection::kHostToDisk, &planned_spill_);
+  Copy& copy = planned_spill_->copy;
+  const std::span<const TokenId> tokens = index_.tokens(id);
+  copy.identities.push_back(index_.identity(id));
+  copy.tokens.insert(copy.tokens.end(), tokens.begin(), tokens.end());
   spilling_ += Blocks(1);
   counters_.spills += Blocks(1);
   return true;
 }
 
-void KvCache::EndSpill(const CopyRecord& record, bool ok) {
+void KvCache::EndSpill(const CopyRecord& record, const std::vector<bool>& good) {
   for (size_t i = record.nodes.size(); i-- > 0;) {
     const NodeId id = record.nodes[i];
     const auto [source, target] = record.blocks[i];
     index_.node(id).disk_filling = false;
-    if (ok) {
+    if (good[i]) {
       Revalue(id);
+      Tell(id);
     } else {
       DropDisk(id);
     }
@@ -116,6 +122,12 @@ void KvCache::EndSpill(const CopyRecord& record, bool ok) {
     index_.RemoveIfUnused(id);  // a failed load may have cost it the host copy meanwhile
   }
   spilling_ -= Blocks(static_cast<int64_t>(record.nodes.size()));
+}
+
+Blocks KvCache::spills_pending() const {
+  const bool spills = disk_.capacity() > Blocks(0) && options_.max_spill_blocks > Blocks(0);
+  if (!spills || !spilling_allowed_) return Blocks(0);
+  return storing_ + spilling_ + Blocks(static_cast<int64_t>(spill_queue_.size()));
 }
 
 }  // namespace sluice

@@ -41,6 +41,10 @@ struct KvCacheOptions {
   int min_hits_to_spill = 0;
 
   EvictionOrder eviction = EvictionOrder::kLru;
+
+  // Collect KvEvents; whoever turns this on takes them (KvCache::TakeEvents). Costs a copy of the
+  // tokens of every block that is stored.
+  bool events = false;
 };
 
 // Tokens as the index sees them: the tokens of a sequence and the hashes of its full blocks.

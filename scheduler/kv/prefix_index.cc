@@ -97,6 +97,16 @@ void PrefixIndex::Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& h
   }
 }
 
+BlockIdentity PrefixIndex::identity(NodeId id) const {
+  const Node& node = nodes_[id.index()];
+  BlockIdentity identity;
+  identity.hash = node.hash;
+  identity.salt = node.salt;
+  identity.first = !node.parent.valid();
+  if (!identity.first) identity.parent = nodes_[node.parent.index()].hash;
+  return identity;
+}
+
 void PrefixIndex::Pin(NodeId id) {
   SLUICE_CHECK(nodes_[id.index()].live);
   ++nodes_[id.index()].pins;

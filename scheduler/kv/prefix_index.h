@@ -21,6 +21,7 @@
 #include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/kv/block_pool.h"
+#include "scheduler/step.h"
 
 namespace sluice {
 
@@ -41,11 +42,14 @@ class PrefixIndex {
     bool staged = false;      // it comes from the disk and was not used since
     bool prefetched = false;  // the device copy was made ahead of need and not used since
     uint8_t seen = 0;         // sightings, at most 255
+    bool told = false;        // KvEvents say that it is here
 
     bool HasDevice() const { return device.valid(); }  // may still be loading
     bool HostReady() const { return host.valid() && !host_filling; }
     bool DiskReady() const { return disk.valid() && !disk_filling; }
     bool HasCopy() const { return HasDevice() || HostReady() || DiskReady(); }
+    // A copy is complete.
+    bool IsHere() const { return (HasDevice() && !load.valid()) || HostReady() || DiskReady(); }
 
    private:
     friend class PrefixIndex;
@@ -88,6 +92,13 @@ class PrefixIndex {
   void RemoveIfUnused(NodeId id);
 
   const Hash128& hash(NodeId id) const { return nodes_[id.index()].hash; }
+  uint64_t salt(NodeId id) const { return nodes_[id.index()].salt; }
+  std::span<const TokenId> tokens(NodeId id) const {
+    return std::span(tokens_).subspan(id.index() * tokens_per_block_, tokens_per_block_);
+  }
+  // Its name outside this process.
+  BlockIdentity identity(NodeId id) const;
+  NodeId parent(NodeId id) const { return nodes_[id.index()].parent; }
 
   // Nodes, ghosts included.
   Blocks size() const { return Blocks(static_cast<int64_t>(by_hash_.size())); }

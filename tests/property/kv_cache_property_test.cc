@@ -49,6 +49,7 @@ TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
     sum.late_revocations += c.late_revocations;
     sum.victims += c.victims;
     sum.refusals_rechecked += c.refusals_rechecked;
+    sum.removed_events += c.removed_events;
     const KvCache::Counters& k = world.cache().counters();
     counters.stores_gated += k.stores_gated;
     counters.stores_reused += k.stores_reused;
@@ -70,6 +71,7 @@ TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
   EXPECT_GT(sum.late_revocations, 20);
   EXPECT_GT(sum.victims, 50);
   EXPECT_GT(sum.refusals_rechecked, 500);
+  EXPECT_GT(sum.removed_events, 1000);
   EXPECT_GT(counters.stores_gated, 100);
   EXPECT_GT(counters.stores_reused, Blocks(100));
   EXPECT_GT(counters.spills, Blocks(100));

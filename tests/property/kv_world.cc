@@ -303,6 +303,7 @@ void KvWorld::StartCopy(const Copy& copy) {
     targets.insert(pair.target);
     Note(pair.source.value() * 4096 + pair.target.value());
   }
+  CheckIdentities(copy, started.sources);
   if (targets.size() != copy.blocks.size()) Fail("a block is twice in a copy");
   for (const CopyUnderWay& c : copies_) {
     if (c.copy.id == copy.id) Fail("a copy id is not new");
@@ -345,7 +346,8 @@ void KvWorld::FinishCopy(size_t which, bool may_fail) {
     }
     if (outcome == CopyOutcome::kOk) target = c.sources[i];
   }
-  const KvCache::CopyEnd end = cache_.OnCopyDone(c.copy.id, outcome);
+  const std::vector<int32_t> failed = fails ? ArriveInPart(c) : std::vector<int32_t>();
+  const KvCache::CopyEnd end = cache_.OnCopyDone(c.copy.id, outcome, failed);
   if (end.direction != c.copy.direction || end.ok != (outcome == CopyOutcome::kOk)) {
     Fail("a copy ended as another");
   }

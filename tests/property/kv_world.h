@@ -8,7 +8,8 @@
 // wrong sharing, reuse under a copy or a reader, use of failed or revoked loads, gaps shown too
 // early, without knowing how the cache works.
 //
-// After every call: KvCache::CheckInvariants(), and the promises of the epochs.
+// After every call: KvCache::CheckInvariants(), the promises of the epochs, and that replaying the
+// KvEvents gives exactly the blocks that are there.
 #pragma once
 
 #include <cstdint>
@@ -54,9 +55,18 @@ class KvWorld {
     int64_t late_revocations = 0;  // revoked loads that arrived nevertheless
     int64_t victims = 0;
     int64_t refusals_rechecked = 0;
+    int64_t adopted = 0;
+    int64_t not_adopted = 0;
+    int64_t partial = 0;  // copies of which some blocks failed
+    int64_t removed_events = 0;
   };
 
   KvWorld(const KvWorldOptions& options, uint64_t seed);
+
+  // As after a restart: `share` of the blocks that the other world has on its disk are on the disk
+  // of this one, which adopts them, along with some that make no sense. REQUIRES: both have the same
+  // options; this one has not run.
+  void AdoptFrom(const KvWorld& before, double share);
 
   // Runs the schedule and drains. Returns an empty string, or the first thing that went wrong.
   std::string Run();
@@ -100,6 +110,14 @@ class KvWorld {
     Blocks pending;
   };
 
+  // A block as its stored event told it.
+  struct Told {
+    std::optional<uint64_t> parent;
+    uint64_t salt = 0;
+    std::vector<TokenId> tokens;
+    friend bool operator==(const Told&, const Told&) = default;
+  };
+
   void Act();
   void Admit();
   void Compute(bool joined);
@@ -115,6 +133,11 @@ class KvWorld {
   void Drain();
 
   void StartCopy(const Copy& copy);
+  // Whether the names that go with a copy are those of its blocks.
+  void CheckIdentities(const Copy& copy, const std::vector<uint64_t>& sources);
+  // Of a copy from or to the disk that fails, perhaps only some blocks fail. Returns which; empty: all.
+  std::vector<int32_t> ArriveInPart(const CopyUnderWay& c);
+  uint64_t ContentOf(NodeId id) const;
   void CheckMatch(const Prompt& prompt, size_t limit);
   void CheckAdmission(const Sequence& s, const KvAdmission& admission, const KvUse& use,
                       Blocks room_taken, Blocks need);
@@ -123,6 +146,7 @@ class KvWorld {
   bool Writable(BlockId block) const;
   void AfterCall();
   void CheckRefusal();
+  void CheckEvents();
   void CheckDrained();
 
   Prompt RandomPrompt();
@@ -152,6 +176,7 @@ class KvWorld {
   std::vector<Prompt> history_;
   std::vector<CopyUnderWay> copies_;
   std::optional<Refusal> refusal_;
+  std::map<uint64_t, Told> told_;  // by block: what its reader knows who hears all events
   int64_t next_request_ = 0;
   std::string failure_;
   uint64_t trace_ = 0;

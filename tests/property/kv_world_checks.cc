@@ -29,6 +29,7 @@ KvWorldOptions RandomKvWorldOptions(uint64_t seed) {
   o.eviction = pick(EvictionOrder::kLru, EvictionOrder::kValue);
   w.block_hash = pick(&BlockHash, &BlockHash, &BlockHash, &BlockHash, &BlockHash, &BlockHash,
                       &WeakHash<31>, &WeakHash<0>);
+  o.events = true;
   w.actions = pick(100, 400, 1000);
   w.vocabulary = pick(1, 2, 50, 50, 50);
   w.families = pick(1, 2, 4);
@@ -157,6 +158,7 @@ void KvWorld::AfterCall() {
     }
   }
   CheckRefusal();
+  CheckEvents();
 }
 
 void KvWorld::CheckRefusal() {
@@ -177,6 +179,37 @@ void KvWorld::CheckRefusal() {
   if (cache_.Fits(match, refusal_->total, refusal_->use)) {
     Fail("a request fits that did not, but no epoch changed");
   }
+}
+
+void KvWorld::CheckEvents() {
+  const KvEvents events = cache_.TakeEvents();
+  for (size_t i = 0; i < events.size(); ++i) {
+    const KvEvent& event = events[i];
+    if (event.kind == KvEvent::Kind::kRemoved) {
+      if (told_.erase(event.block) == 0) return Fail("a block is removed that was not stored");
+      ++coverage_.removed_events;
+      continue;
+    }
+    const std::span<const TokenId> tokens = events.tokens(i);
+    Told told{event.parent, event.salt, {tokens.begin(), tokens.end()}};
+    if (!told_.emplace(event.block, std::move(told)).second) return Fail("a block is stored twice");
+  }
+  // What is there, read from the index.
+  std::map<uint64_t, Told> want;
+  const PrefixIndex& index = cache_.index();
+  for (int32_t i = 0; i < index.end(); ++i) {
+    const NodeId id(i);
+    if (!index.live(id)) continue;
+    const PrefixIndex::Node& node = index.node(id);
+    const bool on_device = node.device.valid() && !node.load.valid();
+    if (!on_device && !node.HostReady() && !node.DiskReady()) continue;
+    const NodeId parent = index.parent(id);
+    Told told{std::nullopt, index.salt(id), {index.tokens(id).begin(), index.tokens(id).end()}};
+    if (parent.valid()) told.parent = index.hash(parent).low;
+    want.emplace(index.hash(id).low, std::move(told));
+  }
+  if (told_ != want) return Fail("replayed events give other blocks than there are");
+  if (cache_.ListBlocks().size() != want.size()) Fail("a list of all blocks has another length");
 }
 
 void KvWorld::CheckDrained() {

@@ -1,5 +1,5 @@
 // Paged attention against a double-precision reference, on every instruction set of this CPU, and
-// its independence of tiles and chunks.
+// its independence of tiles, chunks and of the pool a block lies in.
 #include "backend/cpu/attention.h"
 
 #include <algorithm>
@@ -64,6 +64,30 @@ class Scene {
     }
   }
 
+  // Moves every leading block that `wanted` says, and that is before the first query, to the host;
+  // its page is overwritten with NaN. Returns how many there were.
+  template <class Fn>
+  int MoveToHost(const Fn& wanted) {
+    const int64_t full = (p_.context - p_.queries) / p_.page_tokens;
+    // Two spare blocks, which nothing may read.
+    host_pool_.assign(static_cast<size_t>((full + 2) * layout_.block_bytes().value()),
+                      std::byte{0xff});
+    int moved = 0;
+    for (int64_t b = 0; b < full; ++b) {
+      host_blocks_.emplace_back();
+      BlockId& block = blocks_[static_cast<size_t>(b)];
+      if (!wanted(b)) continue;
+      ++moved;
+      host_blocks_.back() = BlockId(static_cast<int32_t>(full - b));  // 1 to full, backwards
+      std::byte* page = pool_.data() + block.value() * layout_.page_bytes();
+      StorePage(layout_, page,
+                host_pool_.data() + host_blocks_.back().value() * layout_.block_bytes().value());
+      std::fill_n(page, layout_.page_bytes(), std::byte{0xff});
+      block = BlockId();
+    }
+    return moved;
+  }
+
   int64_t heads() const { return p_.kv_heads * p_.group; }
   int64_t width() const { return heads() * p_.head_dim; }
 
@@ -80,6 +104,8 @@ class Scene {
       in.layout = &layout_;
       in.pages = pool_.data();
       in.blocks = blocks_;
+      in.host_blocks = host_blocks_;
+      in.host = host_pool_.data();
       in.group = p_.group;
       in.first = p_.context - p_.queries + begin;
       in.queries = query_.data() + in.first * width();
@@ -138,6 +164,8 @@ class Scene {
   KvLayout layout_;
   std::vector<BlockId> blocks_;
   std::vector<std::byte> pool_;
+  std::vector<BlockId> host_blocks_;
+  std::vector<std::byte> host_pool_;
   std::vector<float> key_;
   std::vector<float> value_;
   std::vector<float> query_;
@@ -201,6 +229,51 @@ TEST(AttentionTest, TilesAndChunksDoNotChangeABit) {
       }
     }
   });
+}
+
+// In place: every block on the host, every other one, and all but the first few.
+TEST(AttentionTest, BlocksOnTheHostGiveTheSameBits) {
+  ForEachHighwayTarget([] {
+    for (const Element element : {Element::kF32, Element::kBF16}) {
+      for (const int64_t dim : {2, 18, 64, 80, 128}) {
+        for (const int64_t page : {16, 48, 256}) {
+          if (page == 256 && dim != 80) continue;
+          const Problem p{element, dim, 2, 3, page, 2 * page + 25, 21};
+          SCOPED_TRACE(Name(p));
+          const std::vector<float> want = Scene(p).Attend(kAttentionTileRows, p.queries);
+          for (int pattern = 0; pattern < 3; ++pattern) {
+            Scene scene(p);
+            const int moved = scene.MoveToHost([&](int64_t block) {
+              return pattern == 0 || (pattern == 1 && block % 2 == 0) ||
+                     (pattern == 2 && block > 0);
+            });
+            ASSERT_GT(moved, 0);
+            ASSERT_EQ(scene.Attend(kAttentionTileRows, p.queries), want) << "pattern " << pattern;
+            if (pattern == 1) {
+              ASSERT_EQ(scene.Attend(7, 13), want);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST(AttentionTest, BlocksOnTheHostMatchTheReferenceForEveryGroupSize) {
+  for (const Element element : {Element::kF32, Element::kBF16}) {
+    for (int64_t group = 1; group <= 8; ++group) {
+      const Problem p{element, 64, 2, group, 32, 150, 5};
+      SCOPED_TRACE(Name(p));
+      Scene scene(p);
+      ASSERT_GT(scene.MoveToHost([](int64_t block) { return block != 1; }), 0);
+      const std::vector<float> got = scene.Attend(kAttentionTileRows, p.queries);
+      const std::vector<double> want = scene.Reference();
+      const double relative = element == Element::kF32 ? 2e-6 : 4e-3;
+      for (size_t i = 0; i < want.size(); ++i) {
+        ASSERT_NEAR(static_cast<double>(got[i]), want[i], 1e-5 + relative * std::abs(want[i])) << i;
+      }
+    }
+  }
 }
 
 TEST(AttentionTest, LargeScoresDoNotOverflow) {

@@ -98,6 +98,7 @@ struct Sequence {
   SamplingParams params = Greedy();
   int64_t computed = 0;
   std::vector<CopyId> loads;
+  std::vector<BlockId> host_blocks = {};
 
   SequenceWork Work(int64_t chunk) const {
     SequenceWork work;
@@ -107,6 +108,7 @@ struct Sequence {
     work.count = Tokens(std::min(chunk, size - computed));
     work.tokens = tokens;
     work.blocks = blocks;
+    work.host_blocks = host_blocks;
     work.loads = loads;
     work.sample = computed + work.count.value() == size;
     work.sampling = work.sample ? &params : nullptr;
@@ -245,6 +247,79 @@ TEST(CpuBackendTest, AStoredAndReloadedPrefixGivesBitwiseTheSameAnswer) {
       EXPECT_THAT(harness.TakeOne().status, IsOk());
     }
   }
+}
+
+// Blocks attended to in place, mixed with blocks on the device and blocks that are being loaded;
+// the rest of the prompt in chunks, then decoded.
+TEST(CpuBackendTest, APrefixAttendedToInPlaceGivesBitwiseTheSameAnswer) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t chunk : {3, 64}) {
+      SCOPED_TRACE(absl::StrCat(DTypeName(dtype), " chunks of ", chunk));
+      RandomModelSpec spec;
+      spec.layers = 4;
+      spec.heads = 6;
+      spec.kv_heads = 2;
+      spec.hidden = 48;
+      spec.dtype = dtype;
+      const RandomModel model(spec);
+      Harness harness(model, Options());
+      ASSERT_TRUE(harness.backend().info().attends_in_place);
+      const std::vector<TokenId> prompt = RandomTokens(75, spec.vocab, 3);
+      Sequence first = MakeSequence(prompt, 0);
+      const std::vector<SampledToken> want = Generate(harness.backend(), first, 10, 64);
+
+      harness.Start(
+          LinkDirection::kDeviceToHost,
+          {{BlockId(0), BlockId(63)}, {BlockId(2), BlockId(4)}, {BlockId(3), BlockId(0)}});
+      ASSERT_THAT(harness.TakeOne().status, IsOk());
+      Sequence again = MakeSequence(prompt, 20);
+      again.computed = 64;
+      again.blocks[0] = BlockId();   // in place
+      again.blocks[1] = BlockId(1);  // on the device
+      again.blocks[2] = BlockId();   // in place
+      again.host_blocks = {BlockId(63), BlockId(), BlockId(4)};
+      again.loads = {harness.Start(LinkDirection::kHostToDevice, {{BlockId(0), BlockId(23)}})};
+      ExpectSameDraws(Generate(harness.backend(), again, 10, chunk), want);
+      EXPECT_THAT(harness.TakeOne().status, IsOk());
+    }
+  }
+}
+
+TEST(CpuBackendTest, InPlaceTokensEqualTheReference) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    RandomModelSpec spec;
+    spec.head_dim = 8 << (seed % 3);
+    spec.heads = 4;
+    spec.kv_heads = seed % 2 == 0 ? 1 : 4;
+    spec.seed = seed;
+    const RandomModel model(spec);
+    const ReferenceModel reference(model.config(), model.checkpoint());
+    const std::vector<TokenId> prompt = RandomTokens(40, spec.vocab, seed);
+    Harness harness(model, Options());
+    Sequence s = MakeSequence({prompt.begin(), prompt.begin() + 32}, 0);
+    Generate(harness.backend(), s, 1, 64);
+    harness.Start(LinkDirection::kDeviceToHost,
+                  {{BlockId(0), BlockId(5)}, {BlockId(1), BlockId(3)}});
+    ASSERT_THAT(harness.TakeOne().status, IsOk());
+    Sequence in_place = MakeSequence(prompt, 20);
+    in_place.computed = 32;
+    in_place.blocks[0] = in_place.blocks[1] = BlockId();
+    in_place.host_blocks = {BlockId(5), BlockId(3)};
+    EXPECT_EQ(TokensOf(Generate(harness.backend(), in_place, 24, 64)),
+              reference.Greedy(prompt, 24));
+  }
+}
+
+TEST(CpuBackendTest, AttendsInPlaceOnlyWithAHostPoolThatNeedsNoChecks) {
+  const RandomModel model(RandomModelSpec{});
+  CpuBackendOptions options = Options();
+  EXPECT_TRUE(Harness(model, options).backend().info().attends_in_place);
+  options.verify_host_blocks = true;
+  EXPECT_FALSE(Harness(model, options).backend().info().attends_in_place);
+  options = Options();
+  options.host_blocks = Blocks(0);
+  EXPECT_FALSE(Harness(model, options).backend().info().attends_in_place);
 }
 
 TEST(CpuBackendTest, AStepThatWaitsForALoadReportsTheStall) {

@@ -53,7 +53,9 @@ TEST(AttentionProbeTest, CountsPairsAndBytes) {
   EXPECT_EQ((*probe)->prefill_flop(), 4.0 * 64 * (128 * 2048 + 128 * 129 / 2));
   EXPECT_EQ((*probe)->decode_bytes(), Bytes(16 * 2048 * 2 * 32 * 2));
   ExpectMeasured((*probe)->TimePrefill(Short()));
+  EXPECT_EQ((*probe)->in_place_flop(), 4.0 * 64 * 16 * 2048);
   ExpectMeasured((*probe)->TimeDecode(Short()));
+  ExpectMeasured((*probe)->TimeInPlace(Short()));
 }
 
 TEST(MemoryProbeTest, ReadsTheWholeBuffer) {

@@ -1,0 +1,190 @@
+// A worker's scratch memory for attention, and the chunks of tokens it folds: where K and V of each
+// piece lie, in the device pool or (turned into the device's layout in the scratch) on the host.
+// Part of attention.cc; of no use elsewhere.
+#pragma once
+
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "backend/cpu/attention.h"
+#include "backend/cpu/kv_layout.h"
+#include "backend/cpu/kv_transpose.h"
+
+namespace sluice {
+
+// Tokens that are folded into the sums at once; chunks begin at multiples of it, whatever the
+// pages.
+inline constexpr int64_t kChunk = 64;
+inline constexpr int64_t kMaxLanes = 16;
+
+// The parts of an AttentionScratch, each aligned to a cache line.
+struct AttentionScratchView {
+  static size_t Floats(const KvLayout& layout) {
+    return static_cast<size_t>(kAttentionTileRows * (Padded(layout) * 2 + kChunk + kMaxLanes * 3) +
+                               kChunk * (layout.units() + ValueWords(layout)) + kMaxLanes);
+  }
+  static int64_t ValueWords(const KvLayout& layout) {
+    return layout.value_stride() * layout.element_bytes() / 4;
+  }
+  static int64_t Padded(const KvLayout& layout) { return (layout.head_dim + 31) / 32 * 32; }
+
+  AttentionScratchView(AttentionScratch& scratch, const KvLayout& layout) {
+    stride = Padded(layout);
+    auto at = reinterpret_cast<uintptr_t>(scratch.memory_.data());
+    float* p = scratch.memory_.data() + ((64 - at % 64) % 64) / sizeof(float);
+    const auto take = [&p](int64_t per_row) {
+      float* part = p;
+      p += kAttentionTileRows * per_row;
+      return part;
+    };
+    queries = take(stride);
+    sums = take(stride);
+    scores = take(kChunk);
+    weights = take(kMaxLanes);
+    maxima = take(kMaxLanes);
+    corrections = take(kMaxLanes);
+    host_values = reinterpret_cast<uint32_t*>(p);
+    host_keys = host_values + kChunk * ValueWords(layout);
+  }
+
+  int64_t stride;      // floats per row of queries and sums
+  float* queries;      // [row][stride], scaled
+  float* sums;         // [row][stride], weighted V so far
+  float* scores;       // [row][kChunk]
+  float* weights;      // [row][lanes], sum of exp so far, lane by lane
+  float* maxima;       // [row]
+  float* corrections;  // [row], what the last new maximum scales earlier sums by
+  // A chunk's K and V of one head that lie on the host, as the device has them; padding is zero.
+  uint32_t* host_values;  // [token][ValueWords()]
+  uint32_t* host_keys;    // [unit][kChunk]
+};
+
+// Part of a chunk that lies in one page.
+struct AttentionPiece {
+  const uint32_t* keys;
+  int64_t key_words;  // from unit to unit
+  const uint32_t* values;
+  int64_t value_words;  // from token to token
+  int64_t tokens;       // a multiple of 16
+  int64_t visible;      // those before the last row's limit: the others may not have been written
+  int64_t ahead;        // bytes from this page to the next one the tile will read; 0: not known
+};
+
+// Tokens [start, start + kChunk), cut off after the page that holds the last row's limit.
+struct AttentionChunk {
+  int64_t start;
+  int64_t value_words;  // 32-bit words of a token's V, with padding
+  int64_t count = 0;
+  AttentionPiece pieces[kChunk / 16];
+};
+
+// Where K and V of one head lie, by block.
+class BlockPlaces {
+ public:
+  BlockPlaces(const AttentionInput& in, int64_t kv_head) : in_(in), kv_head_(kv_head) {}
+
+  bool OnHost(int64_t block) const {
+    return block < std::ssize(in_.host_blocks) &&
+           in_.host_blocks[static_cast<size_t>(block)].valid();
+  }
+  const std::byte* Page(int64_t block) const {
+    const KvLayout& layout = *in_.layout;
+    return in_.pages + in_.blocks[static_cast<size_t>(block)].value() * layout.page_bytes() +
+           kv_head_ * layout.head_bytes();
+  }
+  // K of the head's first token; V is half a layer slice further on.
+  const std::byte* HostKeys(int64_t block) const {
+    const KvLayout& layout = *in_.layout;
+    return in_.host +
+           in_.host_blocks[static_cast<size_t>(block)].value() * layout.block_bytes().value() +
+           kv_head_ * layout.head_dim * layout.element_bytes();
+  }
+
+ private:
+  const AttentionInput& in_;
+  const int64_t kv_head_;
+};
+
+// Rows of K and V that are wanted soon.
+inline void FetchHostRows(const KvLayout& layout, const std::byte* keys, int64_t tokens) {
+  const int64_t row_bytes = layout.head_dim * layout.element_bytes();
+  const std::byte* values = keys + layout.host_half_bytes();
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t row = t * layout.kv_heads * row_bytes;
+    for (int64_t at = 0; at < row_bytes; at += 64) {
+      hwy::Prefetch(keys + row + at);
+      hwy::Prefetch(values + row + at);
+    }
+  }
+}
+
+// Brings `tokens` tokens of a head from the host's layout, beginning with the one at `keys`, to
+// place `offset` of the scratch.
+inline AttentionPiece TakeFromHost(const AttentionScratchView& s, const KvLayout& layout,
+                                   const std::byte* keys, int64_t offset, int64_t tokens) {
+  const int64_t row_bytes = layout.head_dim * layout.element_bytes();
+  const int64_t token_words = layout.kv_heads * row_bytes / 4;
+  const int64_t value_words = AttentionScratchView::ValueWords(layout);
+  const auto* values = reinterpret_cast<const uint32_t*>(keys + layout.host_half_bytes());
+  TransposeWords(reinterpret_cast<const uint32_t*>(keys), token_words, tokens, layout.units(),
+                 s.host_keys + offset, kChunk);
+  AttentionPiece piece{s.host_keys + offset, kChunk, values, token_words, tokens, tokens, 0};
+  if (row_bytes != value_words * 4) {
+    uint32_t* padded = s.host_values + offset * value_words;
+    for (int64_t t = 0; t < tokens; ++t) {
+      std::memcpy(padded + t * value_words, values + t * token_words,
+                  static_cast<size_t>(row_bytes));
+    }
+    piece.values = padded;
+    piece.value_words = value_words;
+  }
+  return piece;
+}
+
+inline AttentionChunk MakeChunk(const AttentionInput& in, const AttentionScratchView& scratch,
+                                int64_t kv_head, int64_t start, int64_t last) {
+  const KvLayout& layout = *in.layout;
+  const BlockPlaces places(in, kv_head);
+  AttentionChunk chunk;
+  chunk.start = start;
+  chunk.value_words = AttentionScratchView::ValueWords(layout);
+  const int64_t token_bytes = layout.kv_heads * layout.head_dim * layout.element_bytes();
+  const int64_t end = std::min(start + kChunk, last);
+  for (int64_t token = start; token < end;) {
+    const int64_t block = token / layout.page_tokens;
+    const int64_t slot = token % layout.page_tokens;
+    const int64_t next = token - slot + layout.page_tokens;
+    const int64_t tokens = std::min(next, start + kChunk) - token;
+    AttentionPiece& piece = chunk.pieces[chunk.count++];
+    if (places.OnHost(block)) {
+      const std::byte* keys = places.HostKeys(block) + slot * token_bytes;
+      piece = TakeFromHost(scratch, layout, keys, token - start, tokens);
+      const int64_t later = token + kChunk;  // in the next chunk
+      if (places.OnHost(later / layout.page_tokens)) {
+        FetchHostRows(
+            layout,
+            places.HostKeys(later / layout.page_tokens) + later % layout.page_tokens * token_bytes,
+            std::min(tokens, layout.page_tokens - later % layout.page_tokens));
+      }
+    } else {
+      const std::byte* page = places.Page(block);
+      const auto* values = reinterpret_cast<const uint32_t*>(page + layout.key_bytes());
+      const bool more = next < last && !places.OnHost(block + 1);
+      piece = {reinterpret_cast<const uint32_t*>(page) + slot,
+               layout.page_tokens,
+               values + slot * chunk.value_words,
+               chunk.value_words,
+               tokens,
+               std::min(tokens, last - token),
+               more ? places.Page(block + 1) - page : 0};
+    }
+    token += tokens;
+  }
+  return chunk;
+}
+
+}  // namespace sluice
