@@ -105,9 +105,9 @@ def check_pragma_once(tree):
 def check_sources_are_built(tree):
     words = {}
     for path in tree.paths:
-        if posixpath.basename(path) == "CMakeLists.txt":
+        if posixpath.basename(path) == "CMakeLists.txt" or path.endswith(".cmake"):
             text = re.sub(r"#[^\n]*", "", tree.read(path))
-            words[posixpath.dirname(path)] = set(re.split(r"[\s()\"]+", text))
+            words.setdefault(posixpath.dirname(path), set()).update(re.split(r"[\s()\"]+", text))
     for path in tree.with_suffix(".cc"):
         folder = posixpath.dirname(path)
         while posixpath.relpath(path, folder or ".") not in words.get(folder, ()):

@@ -17,7 +17,7 @@ from source_tree import CPP, includes
 # Headers that hold values, not behaviour: what crosses layers.
 VALUES = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h", "scheduler/options.h",
           "scheduler/policy_options.h", "scheduler/stats.h", "scheduler/explanation.h",
-          "scheduler/cost/")
+          "scheduler/cost/", "scheduler/kv/kv_events.h")
 # What a backend may know: the steps it runs.
 STEP = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h")
 
@@ -32,7 +32,8 @@ PURE_ABSL = ("absl/algorithm/", "absl/base/attributes.h", "absl/container/", "ab
              "absl/types/")
 ABSL = ("absl/",)
 JSON = ("nlohmann/",)
-PROTO = ("google/protobuf/", "google/rpc/", "grpc/health/", "sluice/v1/")
+PROTO = ("google/protobuf/", "google/rpc/", "grpc/health/", "sluice/v1/", "smg/grpc/", "vllm/grpc/",
+         "xds/")
 GRPC = ("grpc/", "grpcpp/")
 
 
@@ -56,19 +57,30 @@ RULES = (
     Rule("backend/reference", STEP + ("backend/model/", "backend/reference/")),
     Rule("backend/cpu", STEP + ("scheduler/cost/measure.h", "scheduler/link/", "backend/activity.h",
                                 "backend/backend.h", "backend/probe_timer.h", "backend/model/",
-                                "backend/cpu/"),
+                                "backend/cpu/", "backend/kv/"),
          ABSL + ("dnnl.h", "hwy/", "oneapi/", "xxhash.h")),
+    Rule("backend/kv", STEP + ("scheduler/cost/measure.h", "scheduler/link/", "backend/activity.h",
+                               "backend/kv/"),
+         ABSL + JSON + ("hwy/", "liburing.h", "xxhash.h")),
+    # The door to CUDA: the toolkit's headers or the emulation's, and nothing of ours.
+    Rule("backend/cuda/gpu", ("backend/cuda/gpu/",),
+         ("cuda_bf16.h", "cuda_fp16.h", "cuda_fp8.h", "cuda_runtime.h", "cuda_emu/device.h",
+          "cuda_emu/runtime.h", "sanitizer/asan_interface.h")),
+    Rule("backend/cuda/kernels", ("scheduler/base/", "backend/cuda/gpu/", "backend/cuda/kernels/"),
+         ABSL + ("cublasLt.h",)),
     Rule("backend/sim", STEP + ("scheduler/cost/", "scheduler/link/", "backend/activity.h",
                                 "backend/backend.h", "backend/sim/")),
     Rule("backend", STEP + ("backend/activity.h", "backend/backend.h", "backend/disk_probe.h",
                             "backend/probe_timer.h")),
 
+    Rule("service/access", ("scheduler/base/", "scheduler/request.h", "service/access/")),
     Rule("service/tokenizer", ("scheduler/base/", "service/tokenizer/"),
          ABSL + JSON + ("pcre2.h", "utf8proc.h")),
     # Event and BackendInfo are values that live in the two facades' headers.
     Rule("service/telemetry", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
                                         "backend/backend.h", "service/telemetry/"),
          ABSL + ("prometheus/",)),
+    Rule("service/trace", VALUES + ("scheduler/scheduler.h", "service/engine/", "service/trace/")),
     Rule("service/report", ("scheduler/base/", "service/report/")),
     Rule("service/config", VALUES + ("scheduler/policy/registry.h", "service/config/"), ABSL + ("yaml-cpp/",)),
     Rule("service/workload", ("scheduler/base/", "service/workload/"), ABSL + JSON + ("zlib.h",)),
@@ -88,14 +100,31 @@ RULES = (
                                          "service/workload/"),
          ABSL + JSON),
     Rule("service/grpc", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
-                                   "backend/backend.h", "service/engine/", "service/grpc/",
-                                   "service/telemetry/", "service/tokenizer/"),
-         ABSL + GRPC + PROTO + ("xxhash.h",)),
+                                   "backend/backend.h", "service/access/", "service/engine/",
+                                   "service/grpc/", "service/telemetry/", "service/tokenizer/",
+                                   "service/trace/"),
+         ABSL + GRPC + PROTO + ("openssl/", "xxhash.h", "zlib.h")),
+    Rule("service/chat", ("scheduler/base/status_macros.h", "service/tokenizer/utf8.h",
+                          "service/chat/"), ABSL + JSON),
+    # Boost: only what Beast, the HTTP library, needs.
+    Rule("service/http", VALUES + ("scheduler/scheduler.h", "service/access/",
+                                   "service/chat/chat_template.h",
+                                   "service/access/", "service/engine/", "service/grpc/",
+                                   "service/http/",
+                                   "service/telemetry/metrics.h", "service/tokenizer/"),
+         ABSL + JSON + PROTO + ("boost/asio/", "boost/beast/")),
     # Assembly: the one place that makes all the parts and hands them to each other.
     Rule("service/cli", ("scheduler/", "backend/", "service/"),
          ABSL + GRPC + PROTO + JSON + ("CLI/", "spdlog/")),
     Rule("service", ("service/cli/",)),
 
+    Rule("tests/cuda_on_cpu", ("scheduler/", "backend/", "tests/"),
+         ABSL + ("cuda_emu/", "gmock/", "gtest/")),
+    Rule("tests/cuda_on_cpu/cuda_emu", (), ("cuda_emu/",)),
+    Rule("tests/cuda_on_cpu/probe", ("tests/cuda_on_cpu/probe/",),
+         ("cuda_bf16.h", "cuda_fp16.h", "cuda_fp8.h", "cuda_runtime_api.h", "cuda_emu/")),
+    Rule("tests/cuda_on_cpu/kernels", ("scheduler/", "backend/", "tests/cuda_on_cpu/"),
+         ABSL + ("cuda_emu/", "gmock/", "gtest/")),
     Rule("tests", ("scheduler/", "backend/", "service/", "tests/"),
          ABSL + GRPC + PROTO + JSON + ("benchmark/", "dnnl.h", "gmock/", "gtest/", "hwy/",
                                        "oneapi/", "prometheus/", "src/proto/grpc/", "xxhash.h",
@@ -106,6 +135,7 @@ RULES = (
 EXCEPTIONS = {
     "scheduler/base/check.h": ("cstdio", "cstdlib"),  # says why before it aborts
     "scheduler/base/hash.cc": ("xxhash.h",),
+    "tests/service/grpc/gateway_pieces_test.cc": ("zlib.h",),  # reads archives
     "tests/service/workload/trace_reader_test.cc": ("zlib.h",),  # makes damaged files
 }
 
@@ -114,7 +144,7 @@ DRIVER_CALLS = re.compile(r"(?:\.|->)\s*(PlanStep|CommitStep|OnCopyDone|StartCop
                           r"|TakeFinishedCopies)\s*\(")
 DRIVERS = ("service/engine/", "scheduler/", "backend/", "tests/")
 
-_POSIX = re.compile(r"^(sys|netinet|arpa|linux|net)/|^(cpuid|dirent|fcntl|immintrin|poll|pthread|pwd"
+_POSIX = re.compile(r"^(sys|netinet|arpa|linux|net)/|^(cpuid|dirent|dlfcn|fcntl|immintrin|poll|pthread|pwd"
                     r"|sched|signal|termios|time|unistd|x86intrin|arm_neon|netdb|cxxabi|execinfo)\.h$")
 
 

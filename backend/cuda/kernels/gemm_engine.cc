@@ -1,0 +1,25 @@
+#include "backend/cuda/kernels/gemm_engine.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace sluice::cuda {
+namespace {
+
+class PlainGemmEngine : public GemmEngine {
+ public:
+  std::string_view name() const override { return "plain"; }
+
+  absl::Status Run(const GemmParams& params, cudaStream_t stream) override {
+    const cudaError_t error = LaunchGemm(params, stream);
+    if (error == cudaSuccess) return absl::OkStatus();
+    return absl::InternalError(absl::StrCat("gemm ", params.m, " x ", params.n, " x ", params.k,
+                                            ": ", cudaGetErrorName(error), ": ",
+                                            cudaGetErrorString(error)));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<GemmEngine> MakePlainGemmEngine() { return std::make_unique<PlainGemmEngine>(); }
+
+}  // namespace sluice::cuda

@@ -1,0 +1,308 @@
+#include "backend/cuda/kernels/mla_attention.h"
+
+#include <math.h>
+
+#include "backend/cuda/kernels/half.cuh"
+
+namespace sluice::cuda {
+namespace {
+
+// 64 query rows; four warps along the rows times two. Of a tile of 32 KV rows the two warps that
+// share query rows each score 16, exchange the weights through shared memory, and gather one half
+// of the 512 output columns each.
+constexpr int kRows = kMlaTileRows;
+constexpr int kWarpsM = kRows / 16;
+constexpr int kThreads = 32 * kWarpsM * 2;
+constexpr int kTile = 32;
+constexpr int kStages = 2;
+constexpr int kColumns = kMlaLatent / 2;  // of the output, per warp
+constexpr int kColumnTiles = kColumns / 8;
+constexpr int kPieces = kMlaRow / 8;
+using RowAt = Swizzle<kMlaRow>;
+using WeightAt = Swizzle<kTile>;
+
+template <class Half>
+struct Shared {
+  typename Half::Type* q;        // [kRows][576], swizzled
+  typename Half::Type* kv;       // [kStages][kTile][576]
+  typename Half::Type* weights;  // [kRows][kTile]
+  float* stats;                  // [2][kRows]: maximum, later sum, of either warp of a pair
+  __host__ __device__ explicit Shared(gpu::SharedCarver& carver)
+      : q(carver.Take<typename Half::Type>(kRows * kMlaRow)),
+        kv(carver.Take<typename Half::Type>(kStages * kTile * kMlaRow)),
+        weights(carver.Take<typename Half::Type>(kRows * kTile)),
+        stats(carver.Take<float>(2 * kRows)) {}
+  static size_t Bytes() {
+    gpu::SharedCarver carver(nullptr);
+    const Shared shared(carver);
+    static_cast<void>(shared);
+    return carver.bytes();
+  }
+};
+
+template <class Half>
+class MlaBlock {
+ public:
+  using Element = typename Half::Type;
+
+  __device__ __forceinline__ MlaBlock(const MlaAttentionParams& params, const AttentionWork& work,
+                                      const Shared<Half>& shared, int head_tile)
+      : params_(params), work_(work), shared_(shared) {
+    group_ = min(params.heads, kRows);
+    head_ = head_tile * group_;
+    rows_ = work.count * group_;
+    begin_ = work.kv_begin;
+    end_ = min(work.kv_end, work.position + work.count);
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    warp_m_ = warp % kWarpsM;
+    warp_n_ = warp / kWarpsM;
+    quad_ = gpu::lane_id() / 4;
+    pair_ = gpu::lane_id() % 4;
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      high_[r] = min(end_ - 1, work.position + Row(r) / group_);
+      maximum_[r] = -INFINITY;
+      sum_[r] = 0;
+    }
+    scale_log2_ = params.scale * 1.44269504088896341F;
+    SLUICE_UNROLL
+    for (int i = 0; i < kColumnTiles; ++i) o_[i][0] = o_[i][1] = o_[i][2] = o_[i][3] = 0;
+  }
+
+  __device__ __forceinline__ void Run() {
+    const int tiles = end_ > begin_ ? (end_ - begin_ + kTile - 1) / kTile : 0;
+    if (tiles > 0) {
+      LoadQueries();
+      LoadTile(0);
+    }
+    gpu::cp_async_commit();
+    for (int tile = 0; tile < tiles; ++tile) {
+      if (tile + 1 < tiles) LoadTile(tile + 1);
+      gpu::cp_async_commit();
+      gpu::cp_async_wait<1>();
+      __syncthreads();  // everybody's part of the tile is there
+      Compute(tile);
+      __syncthreads();  // nobody reads the tile any more
+    }
+    Write();
+  }
+
+ private:
+  // This lane's row r (0 or 1) in the tile.
+  __device__ __forceinline__ int Row(int r) const { return warp_m_ * 16 + quad_ + 8 * r; }
+  __device__ __forceinline__ int64_t HeadRow(int first, int row) const {
+    return static_cast<int64_t>(first + row / group_) * params_.heads + head_ + row % group_;
+  }
+  __device__ __forceinline__ const Element* TileOf(int tile) const {
+    return shared_.kv + tile % kStages * kTile * kMlaRow;
+  }
+
+  __device__ __forceinline__ void LoadQueries() {
+    SLUICE_UNROLL_4
+    for (int i = 0; i < kRows * kPieces / kThreads; ++i) {
+      const int c = static_cast<int>(threadIdx.x) + i * kThreads;
+      const int row = c / kPieces;
+      const bool valid = row < rows_;
+      const Element* source = static_cast<const Element*>(params_.q) +
+                              HeadRow(work_.query, valid ? row : 0) * kMlaRow + c % kPieces * 8;
+      gpu::cp_async16(shared_.q + RowAt::At(row, c % kPieces), source, valid);
+    }
+  }
+
+  __device__ __forceinline__ void LoadTile(int tile) {
+    const KvView& view = work_.view == 0 ? params_.views[0] : params_.views[1];
+    Element* to = shared_.kv + tile % kStages * kTile * kMlaRow;
+    SLUICE_UNROLL_4
+    for (int i = 0; i < kTile * kPieces / kThreads; ++i) {
+      const int c = static_cast<int>(threadIdx.x) + i * kThreads;
+      const int row = c / kPieces;
+      const int token = begin_ + tile * kTile + row;
+      const bool valid = token < end_;
+      const auto* source = static_cast<const unsigned char*>(view.data);
+      if (valid) {
+        const uint32_t entry = Divide(static_cast<uint32_t>(token), view.block_tokens);
+        const int32_t block = gpu::load_global_nc(view.blocks + work_.blocks + entry);
+        const int64_t within = token - static_cast<int32_t>(entry * view.block_tokens.divisor);
+        source += block * view.block_stride + within * view.token_stride + c % kPieces * 16;
+      }
+      gpu::cp_async16(to + RowAt::At(row, c % kPieces), source, valid);
+    }
+  }
+
+  // The pair of warps that share query rows.
+  __device__ __forceinline__ void MeetPartner() const { gpu::barrier_sync(1 + warp_m_, 64); }
+
+  __device__ __forceinline__ void Score(float (&s)[2][4], const Element* rows) const {
+    const int lane = gpu::lane_id();
+    SLUICE_UNROLL
+    for (int n = 0; n < 2; ++n) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
+    SLUICE_UNROLL_4
+    for (int step = 0; step < kMlaRow / 16; ++step) {
+      uint32_t a[4];
+      uint32_t b[4];
+      gpu::ldmatrix_x4<false>(
+          a, shared_.q + RowAt::At(warp_m_ * 16 + (lane & 15), step * 2 + lane / 16));
+      gpu::ldmatrix_x4<false>(b, rows + RowAt::At(warp_n_ * 16 + (lane & 7) + lane / 16 * 8,
+                                                  step * 2 + ((lane >> 3) & 1)));
+      Half::Mma(s[0], a, b[0], b[1]);
+      Half::Mma(s[1], a, b[2], b[3]);
+    }
+  }
+
+  // Weights of the tile relative to the maximum that both warps of a pair agree on; into shared
+  // memory for both.
+  __device__ __forceinline__ void Weigh(float (&s)[2][4], int first) {
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      float maximum = -INFINITY;
+      SLUICE_UNROLL
+      for (int n = 0; n < 2; ++n) {
+        SLUICE_UNROLL
+        for (int i = 2 * r; i < 2 * r + 2; ++i) {
+          if (first + n * 8 + pair_ * 2 + (i & 1) > high_[r]) s[n][i] = -INFINITY;
+          maximum = fmaxf(maximum, s[n][i]);
+        }
+      }
+      maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffu, maximum, 1));
+      maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffu, maximum, 2));
+      if (pair_ == 0) shared_.stats[warp_n_ * kRows + Row(r)] = maximum;
+    }
+    MeetPartner();  // both maxima are there
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const float maximum =
+          fmaxf(maximum_[r], fmaxf(shared_.stats[Row(r)], shared_.stats[kRows + Row(r)]));
+      const float base = maximum == -INFINITY ? 0.0F : maximum * scale_log2_;
+      const float correction = gpu::fast_exp2(fmaf(maximum_[r], scale_log2_, -base));
+      maximum_[r] = maximum;
+      sum_[r] *= correction;
+      SLUICE_UNROLL
+      for (int n = 0; n < 2; ++n) {
+        const float x = gpu::fast_exp2(fmaf(s[n][2 * r], scale_log2_, -base));
+        const float y = gpu::fast_exp2(fmaf(s[n][2 * r + 1], scale_log2_, -base));
+        sum_[r] += x + y;
+        gpu::store_shared(reinterpret_cast<uint32_t*>(
+                              shared_.weights + WeightAt::At(Row(r), warp_n_ * 2 + n) + pair_ * 2),
+                          Half::Pack(x, y));
+      }
+      SLUICE_UNROLL
+      for (int i = 0; i < kColumnTiles; ++i) {
+        o_[i][2 * r] *= correction;
+        o_[i][2 * r + 1] *= correction;
+      }
+    }
+    MeetPartner();  // both halves of the weights are there
+  }
+
+  __device__ __forceinline__ void Gather(const Element* rows) {
+    const int lane = gpu::lane_id();
+    SLUICE_UNROLL
+    for (int step = 0; step < kTile / 16; ++step) {
+      uint32_t p[4];
+      gpu::ldmatrix_x4<false>(
+          p, shared_.weights + WeightAt::At(warp_m_ * 16 + (lane & 15), step * 2 + lane / 16));
+      SLUICE_UNROLL
+      for (int i = 0; i < kColumnTiles; i += 2) {
+        uint32_t b[4];
+        gpu::ldmatrix_x4<true>(
+            b, rows + RowAt::At(step * 16 + (lane & 15), warp_n_ * kColumnTiles + i + lane / 16));
+        Half::Mma(o_[i], p, b[0], b[1]);
+        Half::Mma(o_[i + 1], p, b[2], b[3]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void Compute(int tile) {
+    float s[2][4];
+    Score(s, TileOf(tile));
+    Weigh(s, begin_ + tile * kTile + warp_n_ * 16);
+    Gather(TileOf(tile));
+  }
+
+  // Sums of the quad, then of the pair of warps; and the rows.
+  __device__ __forceinline__ void Write() {
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      sum_[r] += __shfl_xor_sync(0xffffffffu, sum_[r], 1);
+      sum_[r] += __shfl_xor_sync(0xffffffffu, sum_[r], 2);
+      if (pair_ == 0) shared_.stats[warp_n_ * kRows + Row(r)] = sum_[r];
+    }
+    MeetPartner();
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      const int row = Row(r);
+      if (row >= rows_) continue;
+      const float sum = shared_.stats[row] + shared_.stats[kRows + row];
+      const float inverse = sum > 0 ? 1.0F / sum : 0.0F;
+      const int column = warp_n_ * kColumns + pair_ * 2;
+      if (work_.partial >= 0) {
+        const int64_t at = HeadRow(work_.partial, row);
+        SLUICE_UNROLL
+        for (int i = 0; i < kColumnTiles; ++i) {
+          gpu::store_global(
+              reinterpret_cast<float2*>(params_.partial + at * kMlaLatent + column + i * 8),
+              make_float2(o_[i][2 * r] * inverse, o_[i][2 * r + 1] * inverse));
+        }
+        if (pair_ == 0 && warp_n_ == 0) {
+          gpu::store_global(params_.lse + at,
+                            sum > 0 ? fmaf(maximum_[r], scale_log2_, log2f(sum)) : -INFINITY);
+        }
+        continue;
+      }
+      auto* out = static_cast<Element*>(params_.out) + HeadRow(work_.query, row) * kMlaLatent;
+      SLUICE_UNROLL
+      for (int i = 0; i < kColumnTiles; ++i) {
+        gpu::store_global(reinterpret_cast<uint32_t*>(out + column + i * 8),
+                          Half::Pack(o_[i][2 * r] * inverse, o_[i][2 * r + 1] * inverse));
+      }
+    }
+  }
+
+  const MlaAttentionParams& params_;
+  const AttentionWork& work_;
+  const Shared<Half>& shared_;
+  int32_t group_, head_, rows_, begin_, end_;
+  int32_t warp_m_, warp_n_, quad_, pair_;
+  int32_t high_[2];
+  float o_[kColumnTiles][4];
+  float maximum_[2];
+  float sum_[2];  // of this lane's columns
+  float scale_log2_;
+};
+
+// One block: 64 (token, head) rows against a range of the latent cache.
+// Bytes: 576 * 2 per KV token. FLOPs: 2 * 64 * (576 + 512) per KV token: 121 per byte and tile of
+// heads, so that 128 heads are near the balance of the tensor cores and memory; fewer are bound by
+// memory bandwidth.
+template <class Half>
+__global__ void __launch_bounds__(kThreads)
+    MlaAttentionKernel(const __grid_constant__ MlaAttentionParams params) {
+  SLUICE_DYNAMIC_SMEM(raw);
+  gpu::SharedCarver carver(raw);
+  const Shared<Half> shared(carver);
+  const AttentionWork work = params.works[blockIdx.x];
+  MlaBlock<Half> block(params, work, shared, static_cast<int>(blockIdx.y));
+  block.Run();
+}
+
+}  // namespace
+
+cudaError_t LaunchMlaAttention(const MlaAttentionParams& params, cudaStream_t stream) {
+  const int heads = params.heads;
+  if (heads <= 0 || (heads <= kRows ? kRows % heads : heads % kRows) != 0) {
+    return cudaErrorInvalidValue;
+  }
+  if (params.work_count == 0) return cudaSuccess;
+  const dim3 grid(static_cast<unsigned>(params.work_count),
+                  static_cast<unsigned>(heads <= kRows ? 1 : heads / kRows));
+  return WithHalf(params.half, [&](auto tag) {
+    using Half = decltype(tag);
+    const size_t shared_bytes = Shared<Half>::Bytes();
+    const cudaError_t allowed = gpu::AllowSharedBytes(&MlaAttentionKernel<Half>, shared_bytes);
+    if (allowed != cudaSuccess) return allowed;
+    return gpu::Launch("mla_attention", &MlaAttentionKernel<Half>, grid, dim3(kThreads),
+                       shared_bytes, stream, params);
+  });
+}
+
+}  // namespace sluice::cuda

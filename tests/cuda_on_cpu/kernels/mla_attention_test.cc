@@ -1,0 +1,184 @@
+#include "backend/cuda/kernels/mla_attention.h"
+
+#include <numeric>
+
+#include "backend/cuda/kernels/attention_plan.h"
+#include "tests/cuda_on_cpu/kernels/kernel_test.h"
+
+namespace sluice::cuda {
+namespace {
+
+struct Case {
+  HalfType half = HalfType::kBf16;
+  int heads = 16;
+  int block_tokens = 16;
+  int multiprocessors = 1;
+  std::vector<std::pair<int, int>> sequences;  // tokens before the step, of the step
+};
+
+struct Latents {
+  std::vector<uint16_t> pool;               // [block][token][576]; NaN where nothing was written
+  std::vector<int32_t> table;               // of all sequences
+  std::vector<std::vector<uint16_t>> rows;  // [sequence][token][576]
+  std::vector<std::vector<AttentionRange>> ranges;
+  std::vector<AttentionSequence> sequences;
+  int tokens = 0;
+};
+
+Latents MakeLatents(const Case& c, std::mt19937_64& rng) {
+  Latents latents;
+  int blocks = 2;
+  for (const auto& [before, count] : c.sequences) blocks += (before + count) / c.block_tokens + 1;
+  latents.pool.assign(static_cast<size_t>(blocks * c.block_tokens * kMlaRow), 0x7fff);
+  std::vector<int32_t> free(static_cast<size_t>(blocks));
+  std::iota(free.begin(), free.end(), 0);
+  std::shuffle(free.begin(), free.end(), rng);
+  for (const auto& [before, count] : c.sequences) {
+    const int total = before + count;
+    const auto first = static_cast<int32_t>(latents.table.size());
+    latents.ranges.push_back({{0, total, 0, first}});
+    latents.rows.push_back(RandomHalves(c.half, static_cast<size_t>(total * kMlaRow), rng, 0.7));
+    for (int t = 0; t < total; ++t) {
+      if (t % c.block_tokens == 0) {
+        latents.table.push_back(free.back());
+        free.pop_back();
+      }
+      std::copy_n(latents.rows.back().begin() + t * kMlaRow, kMlaRow,
+                  latents.pool.begin() +
+                      (latents.table.back() * c.block_tokens + t % c.block_tokens) * kMlaRow);
+    }
+  }
+  for (size_t s = 0; s < c.sequences.size(); ++s) {
+    const auto [before, count] = c.sequences[s];
+    latents.sequences.push_back({latents.tokens, count, before, latents.ranges[s]});
+    latents.tokens += count;
+  }
+  return latents;
+}
+
+std::vector<double> Reference(const Case& c, const std::vector<uint16_t>& rows, int position,
+                              std::span<const double> q, double scale) {
+  std::vector<double> weights, out(kMlaLatent, 0.0);
+  double top = -std::numeric_limits<double>::infinity();
+  const auto at = [&](int token, int d) {
+    return FromHalf(c.half, rows[static_cast<size_t>(token * kMlaRow + d)]);
+  };
+  for (int t = 0; t <= position; ++t) {
+    double dot = 0;
+    for (int d = 0; d < kMlaRow; ++d) dot += q[static_cast<size_t>(d)] * at(t, d);
+    weights.push_back(dot * scale);
+    top = std::max(top, weights.back());
+  }
+  double sum = 0;
+  for (double& w : weights) sum += w = std::exp(w - top);
+  for (int t = 0; t <= position; ++t) {
+    for (int d = 0; d < kMlaLatent; ++d) {
+      out[static_cast<size_t>(d)] += weights[static_cast<size_t>(t)] / sum * at(t, d);
+    }
+  }
+  return out;
+}
+
+void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
+  SCOPED_TRACE(::testing::Message() << "heads " << c.heads << " seed " << seed);
+  Use(ScheduleOf(seed));
+  cuda_emu::CountAccesses(count_accesses);
+  std::mt19937_64 rng(seed);
+  const Latents latents = MakeLatents(c, rng);
+  const auto rows = static_cast<size_t>(latents.tokens * c.heads);
+  const std::vector<uint16_t> q = RandomHalves(c.half, rows * kMlaRow, rng);
+  const double scale = 1.0 / std::sqrt(192.0);
+  AttentionPlanOptions options;
+  options.heads = c.heads;
+  options.kv_heads = 1;
+  options.multiprocessors = c.multiprocessors;
+  options.least_split = 32;
+  const AttentionPlan plan = PlanAttention(latents.sequences, options);
+  const auto partial_rows = static_cast<size_t>(plan.partial_rows * c.heads);
+  const DeviceValues<uint16_t> queries(q), out(rows * kMlaLatent), pool(latents.pool);
+  const DeviceValues<int32_t> table(latents.table);
+  const DeviceValues<float> partial(partial_rows * kMlaLatent), lse(partial_rows);
+  const DeviceValues<AttentionWork> decode(plan.decode), prefill(plan.prefill);
+  const DeviceValues<AttentionMerge> merges(plan.merges);
+  MlaAttentionParams params;
+  params.q = queries.data();
+  params.out = out.data();
+  params.partial = partial.data();
+  params.lse = lse.data();
+  params.views[0].data = pool.data();
+  params.views[0].blocks = table.data();
+  params.views[0].token_stride = kMlaRow * 2;
+  params.views[0].block_stride = int64_t{c.block_tokens} * kMlaRow * 2;
+  params.views[0].block_tokens = MakeFastDivisor(static_cast<uint32_t>(c.block_tokens));
+  params.heads = c.heads;
+  params.scale = static_cast<float>(scale);
+  params.half = c.half;
+  const TestStream stream;
+  params.works = decode.data();
+  params.work_count = static_cast<int32_t>(plan.decode.size());
+  ASSERT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
+  params.works = prefill.data();
+  params.work_count = static_cast<int32_t>(plan.prefill.size());
+  ASSERT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
+  AttentionMergeParams merge;
+  merge.partial = partial.data();
+  merge.lse = lse.data();
+  merge.merges = merges.data();
+  merge.merge_count = static_cast<int32_t>(plan.merges.size());
+  merge.heads = c.heads;
+  merge.dim = kMlaLatent;
+  merge.out = out.data();
+  merge.half = c.half;
+  ASSERT_EQ(LaunchAttentionMerge(merge, stream), cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+
+  const std::vector<double> numbers = FromHalves(c.half, q);
+  std::vector<double> want;
+  size_t row = 0;
+  for (size_t s = 0; s < c.sequences.size(); ++s) {
+    const auto [before, count] = c.sequences[s];
+    for (int i = 0; i < count * c.heads; ++i, ++row) {
+      const std::vector<double> one =
+          Reference(c, latents.rows[s], before + i / c.heads,
+                    std::span(numbers).subspan(row * kMlaRow, kMlaRow), scale);
+      want.insert(want.end(), one.begin(), one.end());
+    }
+  }
+  const double epsilon = HalfEpsilon(c.half) / 2;
+  ExpectClose(FromHalves(c.half, out.Get()), want, {6 * epsilon, 20 * epsilon, 2 * epsilon});
+}
+
+class MlaAttentionTest : public KernelTest {};
+
+TEST_F(MlaAttentionTest, AgreesWithDoublePrecision) {
+  uint64_t seed = 1;
+  for (const HalfType half : {HalfType::kBf16, HalfType::kF16}) {
+    Check({half, 16, 16, 1, {{0, 1}, {33, 1}, {31, 4}}}, seed++);
+    Check({half, 1, 32, 1, {{5, 65}}}, seed++);
+    Check({half, 64, 64, 1, {{31, 1}, {0, 3}}}, seed++);
+    Check({half, 128, 48, 1, {{40, 2}}}, seed++);
+  }
+}
+
+TEST_F(MlaAttentionTest, SplitsMergeExactly) {
+  Check({HalfType::kBf16, 16, 16, 8, {{130, 1}, {64, 1}}}, 9);
+  Check({HalfType::kF16, 128, 16, 2, {{129, 1}}}, 10);
+}
+
+TEST_F(MlaAttentionTest, SharedMemoryHasNoConflicts) {
+  Check({HalfType::kBf16, 16, 16, 1, {{40, 4}}}, 2, true);
+  ExpectNoWaste("ldmatrix", 1.0);
+  ExpectNoWaste("shared write", 1.0);
+  cuda_emu::CountAccesses(false);
+}
+
+TEST_F(MlaAttentionTest, HeadsMustFitTiles) {
+  MlaAttentionParams params;
+  for (const int heads : {0, 3, 96, 130}) {
+    params.heads = heads;
+    EXPECT_EQ(LaunchMlaAttention(params, nullptr), cudaErrorInvalidValue) << heads;
+  }
+}
+
+}  // namespace
+}  // namespace sluice::cuda
