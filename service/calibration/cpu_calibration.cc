@@ -104,6 +104,7 @@ class Calibrator {
   const ProbeControl& control_;
   ThreadPool pool_;
   std::string kernels_;
+  std::vector<Measured> host_figures_;
   std::vector<Measured> link_figures_;
   std::unique_ptr<LinkProbe> link_;
   CpuCalibration result_;
@@ -119,7 +120,7 @@ absl::Status Calibrator::ProbeMemory() {
   profile().memory_bandwidth_peak = ByteRate(read.best);
   profile().host_memory_bandwidth = ByteRate(read.value);
   profile().sources["memory"] = "what this process may use";
-  Source("host", {read});
+  host_figures_ = {read};
   return absl::OkStatus();
 }
 
@@ -171,6 +172,14 @@ absl::Status Calibrator::ProbeAttention() {
   Source("attention",
          {rate, MeasuredRate("attention, decode: KV read", UnitKind::kByteRate,
                              static_cast<double>(probe->decode_bytes().value()), decode)});
+  // On a CPU the host's cores are the device's. Decode, because that is what most query tokens of a
+  // request that leaves its KV on the host are; a chunk of a prompt does better.
+  SLUICE_ASSIGN_OR_RETURN(const RunTimes in_place, probe->TimeInPlace(control_));
+  const Measured host = MeasuredRate("attention in place, decode", UnitKind::kFlopRate,
+                                     probe->in_place_flop(), in_place);
+  profile().host_attention = FlopRate(host.value);
+  host_figures_.push_back(host);
+  Source("host", host_figures_);
   return absl::OkStatus();
 }
 

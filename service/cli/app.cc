@@ -9,13 +9,17 @@
 #include "absl/strings/str_split.h"
 #include "scheduler/base/status_macros.h"
 #include "service/cli/bench_command.h"
+#include "service/cli/cache_command.h"
 #include "service/cli/calibrate_command.h"
 #include "service/cli/chat_command.h"
 #include "service/cli/demo_command.h"
 #include "service/cli/generate_command.h"
+#include "service/cli/health_command.h"
 #include "service/cli/plan_command.h"
 #include "service/cli/serve_command.h"
 #include "service/cli/simulate_command.h"
+#include "service/cli/top_command.h"
+#include "service/cli/trace_command.h"
 #include "service/cli/version.h"
 #include "service/config/config_file.h"
 #include "service/config/suggest.h"
@@ -214,7 +218,11 @@ int UsageError(const absl::Status& status, const CliIo& io) {
   return kExitUsage;
 }
 
-int RunCommand(Command& command, const std::vector<std::string>& args, const CliIo& io) {
+int RunCommand(Command& command, std::vector<std::string> args, const CliIo& io) {
+  const bool word = !args.empty() && !absl::StartsWith(args.front(), "-");
+  if (word && command.word_flag() != nullptr) {
+    args.front() = absl::StrCat("--", command.word_flag(), "=", args.front());
+  }
   for (const std::string& arg : args) {
     if (arg != "--help" && arg != "-h") continue;
     io.out << HelpText(&command) << std::flush;
@@ -235,9 +243,13 @@ std::vector<std::unique_ptr<Command>> AllCommands() {
   commands.push_back(std::make_unique<GenerateCommand>());
   commands.push_back(std::make_unique<ChatCommand>());
   commands.push_back(std::make_unique<BenchCommand>());
+  commands.push_back(std::make_unique<HealthCommand>());
+  commands.push_back(std::make_unique<TopCommand>());
+  commands.push_back(std::make_unique<TraceCommand>());
   commands.push_back(std::make_unique<PlanCommand>());
   commands.push_back(std::make_unique<SimulateCommand>());
   commands.push_back(std::make_unique<CalibrateCommand>());
+  commands.push_back(std::make_unique<CacheCommand>());
   commands.push_back(std::make_unique<DemoCommand>());
   return commands;
 }

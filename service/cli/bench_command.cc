@@ -224,9 +224,7 @@ absl::Status BenchCommand::Measure(const FlagSet& flags, Interrupter& interrupte
   } else if (!options_.prompts_file.empty()) {
     SLUICE_ASSIGN_OR_RETURN(options_.workload.prompts, ReadPromptLines(options_.prompts_file));
   }
-  SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
-                          Client::Connect(options_.connection.endpoint,
-                                          absl::Seconds(options_.connection.connect_timeout_s)));
+  SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<Client> client, Client::Connect(options_.connection));
   SLUICE_ASSIGN_OR_RETURN(const v1::ServerInfo info, client->GetServerInfo());
   BenchLoad load = options_.Load();
   std::unique_ptr<RequestSource> source;

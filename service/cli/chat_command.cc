@@ -99,11 +99,10 @@ bool ChatCommand::HandleLine(const std::string& line, Client& client, Interrupte
 
 int ChatCommand::Run(const FlagSet&, const CliIo& io) {
   Interrupter interrupter;
-  absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(
-      options_.connection.endpoint, absl::Seconds(options_.connection.connect_timeout_s));
+  absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(options_.connection);
   if (!client.ok()) {
     io.err << "sluice: " << client.status().message() << std::endl;
-    return absl::IsInvalidArgument(client.status()) ? kExitUsage : kExitFailure;
+    return ExitCodeOf(client.status());
   }
   const absl::StatusOr<v1::ServerInfo> info = (*client)->GetServerInfo();
   if (!info.ok()) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/rpc/retry_info.pb.h"
+#include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
@@ -27,14 +28,35 @@ absl::Status CheckEndpoint(const std::string& endpoint) {
   return absl::OkStatus();
 }
 
-grpc::ChannelArguments ChannelOptions() {
+grpc::ChannelArguments ChannelOptions(const ClientSecurity& security) {
   grpc::ChannelArguments args;
+  if (!security.tls_server_name.empty()) args.SetSslTargetNameOverride(security.tls_server_name);
   args.SetMaxReceiveMessageSize(-1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // the endpoint is meant literally
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   return args;
+}
+
+absl::Status NothingAnswers(const std::string& endpoint, absl::Duration patience, bool tls) {
+  const char* remedy =
+      tls ? "start a server, or check that it speaks TLS, that --tls-ca signed its "
+            "certificate, and whether it wants --tls-cert"
+          : "start a server with \"sluice serve --model DIR\", or name it with "
+            "--endpoint HOST:PORT";
+  return absl::UnavailableError(absl::StrCat("nothing answers at ", endpoint, " (waited ",
+                                             absl::FormatDuration(patience), "); ", remedy));
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(
+    const std::string& endpoint, const ClientSecurity& security,
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+    std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface> interceptor) {
+  std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> chain;
+  if (interceptor != nullptr) chain.push_back(std::move(interceptor));
+  return grpc::experimental::CreateCustomChannelWithInterceptors(
+      endpoint, credentials, ChannelOptions(security), std::move(chain));
 }
 
 template <class Response, class Call>
@@ -52,19 +74,19 @@ absl::StatusOr<Response> ControlCall(const char* name, const Call& call) {
 Client::Client(std::string endpoint, std::shared_ptr<grpc::Channel> channel)
     : endpoint_(std::move(endpoint)),
       inference_(v1::Inference::NewStub(channel)),
-      control_(v1::Control::NewStub(channel)) {}
+      control_(v1::Control::NewStub(channel)),
+      health_(grpc::health::v1::Health::NewStub(channel)) {}
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& endpoint,
-                                                        absl::Duration patience) {
-  const absl::Status shape = CheckEndpoint(endpoint);
-  if (!shape.ok()) return shape;
+                                                        absl::Duration patience,
+                                                        const ClientSecurity& security) {
+  SLUICE_RETURN_IF_ERROR(CheckEndpoint(endpoint));
+  SLUICE_ASSIGN_OR_RETURN(const auto credentials, MakeChannelCredentials(security));
+  SLUICE_ASSIGN_OR_RETURN(auto interceptor, MakeTokenInterceptor(security));
   std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), ChannelOptions());
+      MakeChannel(endpoint, security, credentials, std::move(interceptor));
   if (!channel->WaitForConnected(absl::ToChronoTime(absl::Now() + patience))) {
-    return absl::UnavailableError(absl::StrCat("nothing answers at ", endpoint, " (waited ",
-                                               absl::FormatDuration(patience),
-                                               "); start a server with \"sluice serve --model "
-                                               "DIR\", or name it with --endpoint HOST:PORT"));
+    return NothingAnswers(endpoint, patience, !security.tls_ca.empty());
   }
   return std::unique_ptr<Client>(new Client(endpoint, std::move(channel)));
 }
@@ -79,6 +101,18 @@ absl::StatusOr<v1::Load> Client::GetLoad() {
   return ControlCall<v1::Load>("GetLoad", [&](auto* context, auto* response) {
     return control_->GetLoad(context, v1::GetLoadRequest(), response);
   });
+}
+
+absl::StatusOr<std::string> Client::GetHealth(const std::string& service) {
+  using grpc::health::v1::HealthCheckResponse;
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kControlTimeout));
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service(service);
+  HealthCheckResponse response;
+  const grpc::Status status = health_->Check(&context, request, &response);
+  if (status.ok()) return HealthCheckResponse::ServingStatus_Name(response.status());
+  return absl::UnavailableError(absl::StrCat("Health.Check: ", DescribeError(status)));
 }
 
 std::string CodeName(grpc::StatusCode code) {

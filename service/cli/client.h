@@ -11,6 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "service/cli/request_flags.h"
 #include "sluice/v1/control.grpc.pb.h"
 #include "sluice/v1/inference.grpc.pb.h"
 
@@ -19,11 +21,15 @@ namespace sluice {
 // Thread-safe.
 class Client {
  public:
-  // Connects to `endpoint` (host:port, no TLS), trying again for up to `patience`.
-  // Returns INVALID_ARGUMENT if `endpoint` has no port, UNAVAILABLE if nothing answers, with what
-  // to do.
+  // Connects to the endpoint (host:port), trying again for up to `patience`.
+  // Returns INVALID_ARGUMENT if it has no port, NOT_FOUND for a certificate or token that cannot be
+  // read, UNAVAILABLE if nothing answers, with what to do.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& endpoint,
-                                                         absl::Duration patience);
+                                                         absl::Duration patience,
+                                                         const ClientSecurity& security = {});
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ConnectionFlags& flags) {
+    return Connect(flags.endpoint, absl::Seconds(flags.connect_timeout_s), flags.security);
+  }
 
   v1::Inference::Stub& inference() { return *inference_; }
   v1::Control::Stub& control() { return *control_; }
@@ -33,12 +39,16 @@ class Client {
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
   absl::StatusOr<v1::Load> GetLoad();
 
+  // "SERVING", "NOT_SERVING" of grpc.health.v1; also for a service name the server does not know.
+  absl::StatusOr<std::string> GetHealth(const std::string& service);
+
  private:
   Client(std::string endpoint, std::shared_ptr<grpc::Channel> channel);
 
   const std::string endpoint_;
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Control::Stub> control_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
 
 // "RESOURCE_EXHAUSTED".

@@ -47,6 +47,10 @@ class Command {
   // Whether --config FILE is accepted.
   virtual bool takes_config_file() const { return false; }
 
+  // The flag that a word right after the command's name stands for: `sluice cache ls` is `sluice
+  // cache --action ls`. Null: such a word is an error.
+  virtual const char* word_flag() const { return nullptr; }
+
   // Checks that concern several flags, after all have been set. Not OK: exit code 2.
   virtual absl::Status Validate() const { return absl::OkStatus(); }
 

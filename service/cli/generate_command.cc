@@ -165,11 +165,10 @@ int GenerateCommand::Run(const FlagSet&, const CliIo& io) {
     return kExitUsage;
   }
   Interrupter interrupter;
-  absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(
-      options_.connection.endpoint, absl::Seconds(options_.connection.connect_timeout_s));
+  absl::StatusOr<std::unique_ptr<Client>> client = Client::Connect(options_.connection);
   if (!client.ok()) {
     io.err << "sluice: " << client.status().message() << std::endl;
-    return absl::IsInvalidArgument(client.status()) ? kExitUsage : kExitFailure;
+    return ExitCodeOf(client.status());
   }
   return Generate(**client, *request, interrupter, io);
 }

@@ -6,9 +6,19 @@ namespace sluice {
 
 void ConnectionFlags::Define(FlagSet& flags) {
   flags.Group("Server");
-  flags.String("endpoint", &endpoint, "HOST:PORT", "gRPC address of the server");
+  flags.String("endpoint", &endpoint, "HOST:PORT", "gRPC address of the server").aliases = {
+      "target"};
   flags.Number("connect-timeout", &connect_timeout_s, 0, 3600, "SECONDS",
                "how long to wait for the server to answer");
+  flags.String("tls-ca", &security.tls_ca, "FILE|system",
+               "speak TLS with a server whose certificate this PEM file has signed");
+  flags.String("tls-cert", &security.tls_cert, "FILE",
+               "PEM certificate of this client, where the server wants one");
+  flags.String("tls-key", &security.tls_key, "FILE", "PEM key of --tls-cert");
+  flags.String("tls-server-name", &security.tls_server_name, "NAME",
+               "name in the server's certificate (default: the endpoint's host)");
+  flags.String("token-file", &security.token_file, "FILE",
+               "file with the bearer token to show to the server");
 }
 
 void SamplingFlags::Define(FlagSet& flags) {

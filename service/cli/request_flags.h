@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "service/cli/client_security.h"
 #include "service/config/flag_set.h"
 #include "sluice/v1/inference.pb.h"
 
@@ -13,10 +14,11 @@ namespace sluice {
 
 inline constexpr char kDefaultEndpoint[] = "127.0.0.1:50051";
 
-// Where the server is and how long to try.
+// Where the server is, how long to try, and how to prove who asks.
 struct ConnectionFlags {
   std::string endpoint = kDefaultEndpoint;
   double connect_timeout_s = 5;
+  ClientSecurity security;
 
   void Define(FlagSet& flags);
 };

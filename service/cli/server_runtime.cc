@@ -7,6 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -15,12 +17,18 @@
 #include "service/cli/version.h"
 #include "service/config/flag_values.h"
 #include "service/config/memory.h"
+#include "service/http/openai_api.h"
 
 namespace sluice {
 namespace {
 
 // After the last live request has ended: time for its last message to reach the client.
 constexpr absl::Duration kFlushGrace = absl::Seconds(5);
+// On the way out, time for blocks to reach the disk tier.
+constexpr absl::Duration kDiskFlush = absl::Seconds(10);
+
+// KV events kept for gateways that were away: some 15 MiB with blocks of 32 tokens.
+constexpr int64_t kKvEventCapacity = 65'536;
 
 CpuDType ParseDType(const std::string& name) {
   if (name == "f32") return CpuDType::kF32;
@@ -67,6 +75,15 @@ absl::Status ReadNumber(const nlohmann::json& json, const char* field, double mi
   return absl::OkStatus();
 }
 
+// One line per Generate rpc, for whoever runs with --log-level=debug.
+void LogRequestEnd(const RequestEnd& end) {
+  if (!spdlog::should_log(spdlog::level::debug)) return;
+  spdlog::debug("{} {} \"{}\" {} after {:.3f} s{}{}", end.service, "Generate",
+                absl::CHexEscape(end.request_id), absl::StatusCodeToString(end.code),
+                absl::ToDoubleSeconds(end.took), end.trace_id.empty() ? "" : " trace ",
+                end.trace_id);
+}
+
 }  // namespace
 
 std::string JoinHostPort(const std::string& host, int port) {
@@ -109,6 +126,7 @@ absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeC
     SLUICE_RETURN_IF_ERROR(runtime->LoadTokenizer());
     SLUICE_RETURN_IF_ERROR(runtime->StartBackend());
   }
+  SLUICE_RETURN_IF_ERROR(runtime->StartTelemetry());
   SLUICE_RETURN_IF_ERROR(runtime->StartEngine());
   SLUICE_RETURN_IF_ERROR(runtime->StartMetricsServer());
   SLUICE_RETURN_IF_ERROR(runtime->StartGrpc());
@@ -118,11 +136,14 @@ absl::StatusOr<std::unique_ptr<ServerRuntime>> ServerRuntime::Start(const ServeC
 ServerRuntime::~ServerRuntime() { Stop(); }
 
 void ServerRuntime::Stop() {
+  http_.reset();
   grpc_.reset();
   metrics_server_.reset();
   engine_.reset();
   backend_.reset();  // before loop_, which its link worker wakes when a copy ends
+  disk_.reset();
   loop_.reset();
+  CloseTraceFile();
   if (recording_ == nullptr) return;
   const absl::Status closed = recording_->Close();
   const TraceRecorder::Stats stats = recording_->stats();
@@ -130,6 +151,19 @@ void ServerRuntime::Stop() {
   if (!closed.ok()) return spdlog::error("recording: {}", std::string(closed.message()));
   spdlog::info("recorded {} requests in {} ({} without output left out, {} dropped)", stats.written,
                config_.record, stats.left_out, stats.dropped);
+}
+
+void ServerRuntime::CloseTraceFile() {
+  if (trace_file_ == nullptr) return;
+  const absl::Status closed = trace_file_->Close();
+  const TraceFile::Stats stats = trace_file_->stats();
+  trace_file_.reset();
+  if (!closed.ok()) return spdlog::error("{}", std::string(closed.message()));
+  spdlog::info("traced {} events in {}{}", stats.events, config_.trace_file,
+               stats.full ? "; cut off at --trace-file-limit-mib" : "");
+  if (stats.lost > 0) {
+    spdlog::warn("{} events of the trace were lost; raise --trace-events", stats.lost);
+  }
 }
 
 absl::Status ServerRuntime::StartRecording() {
@@ -171,12 +205,32 @@ absl::Status ServerRuntime::StartBackend() {
   options.host_blocks = config_.HostBlocks(geometry.bytes_per_block, memory);
   SLUICE_RETURN_IF_ERROR(FitContext(geometry.TokensIn(options.device_blocks)));
   options.max_model_len = max_model_len_;
+  SLUICE_RETURN_IF_ERROR(OpenDisk(options));
+  if (disk_ != nullptr) {
+    options.disk = &disk_->store();
+    options.disk_log = [](const std::string& message) { spdlog::warn("{}", message); };
+  }
 
   spdlog::info("packing weights");
   const absl::Time start = clock_();
   SLUICE_ASSIGN_OR_RETURN(backend_, CpuBackend::Create(model_, *checkpoint_, options));
   spdlog::info("ready after {:.2f} s", absl::ToDoubleSeconds(clock_() - start));
   LogBackend();
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::OpenDisk(const CpuBackendOptions& backend) {
+  if (config_.kv_disk_dir.empty()) return absl::OkStatus();
+  DiskTierOptions options;
+  options.directory = config_.kv_disk_dir;
+  options.limit = config_.DiskBytes();
+  options.clock = clock_;
+  options.space.model = checkpoint_->fingerprint();
+  options.space.name = config_.DisplayName();
+  options.space.dtype = CpuBackend::KvDType(*checkpoint_, backend);
+  SLUICE_ASSIGN_OR_RETURN(options.space.shape,
+                          CpuBackend::DiskShape(model_, *checkpoint_, backend));
+  SLUICE_ASSIGN_OR_RETURN(disk_, DiskTier::Open(options));
   return absl::OkStatus();
 }
 
@@ -243,12 +297,31 @@ absl::StatusOr<CostCoefficients> ServerRuntime::LoadCost() const {
   return calibration.cost;
 }
 
+absl::Status ServerRuntime::StartTelemetry() {
+  const BackendInfo& info = backend_->info();
+  power_ = PowerMeter::OfThisMachine(clock_);
+  spdlog::info("energy is counted for: {}", power_->DeviceNames());
+  MetricsOptions options;
+  options.read_activity = [backend = backend_.get()] { return backend->activity(); };
+  options.more = {power_};
+  options.policy = config_.policy;
+  metrics_ = std::make_unique<Metrics>(info, config_.DisplayName(), std::move(options));
+  if (config_.trace_events == 0) return absl::OkStatus();
+  trace_ = std::make_unique<EngineTrace>(static_cast<size_t>(config_.trace_events));
+  if (config_.trace_file.empty()) return absl::OkStatus();
+  SLUICE_ASSIGN_OR_RETURN(
+      trace_file_, TraceFile::Create(config_.trace_file, *trace_, MiB(config_.trace_file_limit_mib),
+                                     clock_(), absl::StrCat(info.name, ", ", info.device)));
+  return absl::OkStatus();
+}
+
 absl::Status ServerRuntime::StartEngine() {
   const BackendInfo& info = backend_->info();
   SchedulerOptions options;
   options.max_model_len = max_model_len_;
   options.queue_limit = config_.max_queue;
   options.prefix_caching = config_.prefix_caching;
+  options.kv_events = config_.prefix_caching;
   options.preemption = config_.preemption;
   options.step_token_limit = config_.max_num_batched_tokens;
   options.max_running = config_.max_num_seqs;
@@ -256,15 +329,22 @@ absl::Status ServerRuntime::StartEngine() {
   options.device_blocks = info.device_blocks;
   options.max_store_blocks = DefaultStoreBlocks(info.device_blocks);
   options.host_blocks = info.host_blocks;
+  options.disk_blocks = info.disk_blocks;
   options.policy = config_.policy;
   options.policy_options.patience = Seconds(config_.patience_s);
   options.tpot_target = Seconds(config_.tpot_target_ms / 1e3);
   SLUICE_ASSIGN_OR_RETURN(options.cost, LoadCost());
+  if (disk_ != nullptr) {
+    options.cache_seed = disk_->seed();
+    disk_->Price(options.cost);
+  }
   SLUICE_RETURN_IF_ERROR(options.Validate());
   scheduler_ = std::make_unique<Scheduler>(options);
-  metrics_ = std::make_unique<Metrics>(info, config_.DisplayName());
+  if (disk_ != nullptr) SLUICE_RETURN_IF_ERROR(disk_->Adopt(*scheduler_));
   EngineOptions engine;
   engine.observer = recording_.get();
+  engine.kv_event_capacity = config_.prefix_caching ? kKvEventCapacity : 0;
+  engine.tracer = trace_.get();
   loop_ = std::make_unique<EngineLoop>(*scheduler_, *backend_, metrics_.get(), clock_, engine);
   engine_ = std::make_unique<Engine>(*loop_);
   return absl::OkStatus();
@@ -273,8 +353,9 @@ absl::Status ServerRuntime::StartEngine() {
 absl::Status ServerRuntime::StartMetricsServer() {
   const std::optional<int> port = config_.MetricsPort();
   if (!port.has_value()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
-      MetricsServer::Start(JoinHostPort(config_.host, *port), metrics_->registry());
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server = MetricsServer::Start(
+      JoinHostPort(config_.host, *port),
+      {{"/metrics", metrics_->native()}, {"/metrics/vllm", metrics_->vllm_aliases()}});
   if (!server.ok()) {
     return absl::Status(server.status().code(),
                         absl::StrCat(server.status().message(),
@@ -284,17 +365,79 @@ absl::Status ServerRuntime::StartMetricsServer() {
   return absl::OkStatus();
 }
 
+absl::Status ServerRuntime::StartAccess() {
+  const SecurityConfig& security = config_.security;
+  AccessOptions options;
+  options.token_file = security.auth_token_file;
+  options.isolate_tenants = security.isolate_tenants;
+  options.limits = {security.tenant_max_concurrent, security.tenant_queue_share,
+                    security.tenant_tokens_per_minute, config_.max_queue};
+  const auto report = [](const absl::Status& status) {
+    if (status.ok()) return spdlog::info("read the token file again");
+    spdlog::error("{}; the tokens from before stay", std::string(status.message()));
+  };
+  SLUICE_ASSIGN_OR_RETURN(access_, AccessControl::Create(options, clock_, report));
+  const bool local = config_.host == "localhost" || config_.host == "::1" ||
+                     absl::StartsWith(config_.host, "127.");
+  if (!local && security.auth_token_file.empty() && security.tls_client_ca.empty()) {
+    spdlog::warn("whoever reaches {} may use this server: it asks for no token and no certificate",
+                 config_.host);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ServerRuntime::StartGrpc() {
   GrpcServerOptions options;
   options.host = config_.host;
   options.port = config_.port;
+  const SecurityConfig& security = config_.security;
+  options.max_receive_bytes = security.max_message_mib << 20;
+  options.tls = {security.tls_cert, security.tls_key, security.tls_client_ca};
+  SLUICE_RETURN_IF_ERROR(StartAccess());
   SamplingDefaults defaults;
   if (!simulation_.has_value()) {
     SLUICE_ASSIGN_OR_RETURN(defaults, LoadSamplingDefaults(config_.model));
   }
   ServiceContext context{*engine_, *tokenizer_,      *metrics_,
                          clock_,   DescribeServer(), std::move(defaults)};
+  context.model_type = model_.model_type;
+  context.on_request_end = LogRequestEnd;
+  context.access = access_.get();
+  context.trace = trace_.get();
+  context.power = power_.get();
+  SLUICE_RETURN_IF_ERROR(StartHttp(context));
   SLUICE_ASSIGN_OR_RETURN(grpc_, GrpcServer::Start(options, std::move(context)));
+  return absl::OkStatus();
+}
+
+absl::Status ServerRuntime::StartHttp(const ServiceContext& context) {
+  const std::optional<int> port = config_.HttpPort();
+  if (!port.has_value()) return absl::OkStatus();
+  ChatTemplate chat_template =
+      simulation_.has_value() ? ChatTemplate::Fallback() : ChatTemplate::Load(config_.model);
+  const absl::Status usable = chat_template.status();
+  const std::string origin = chat_template.origin();
+  const auto api = std::make_shared<OpenAiApi>(context, std::move(chat_template));
+  HttpServerOptions options;
+  options.host = config_.host;
+  options.port = *port;
+  options.max_body_bytes =
+      std::min(api->max_body_bytes(), int64_t{config_.security.max_message_mib} << 20);
+  absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(options, api);
+  if (absl::IsUnavailable(server.status()) && config_.http_port.empty()) {
+    spdlog::warn("{}; the OpenAI-compatible API is off (--http-port=auto picks a free port)",
+                 std::string(server.status().message()));
+    return absl::OkStatus();
+  }
+  if (!server.ok()) {
+    return absl::Status(server.status().code(),
+                        absl::StrCat(server.status().message(),
+                                     "; choose another --http-port, auto for a free one, or off"));
+  }
+  http_ = *std::move(server);
+  spdlog::info("OpenAI-compatible API on http://{}/v1, chat template: {}",
+               JoinHostPort(config_.host, http_->port()), origin);
+  if (!usable.ok()) spdlog::warn("chat is refused: {}", std::string(usable.message()));
   return absl::OkStatus();
 }
 
@@ -336,10 +479,25 @@ std::string ServerRuntime::ReadyLine() const {
                       JoinHostPort(config_.host, metrics_server_->port()), "/metrics");
 }
 
+void ServerRuntime::FlushDisk(absl::Duration timeout) {
+  if (disk_ == nullptr) return;
+  const absl::Time end = clock_() + timeout;
+  Blocks pending = loop_->load().scheduler.spills_pending;
+  if (pending > Blocks(0)) spdlog::info("writing {} blocks to the disk tier", pending.value());
+  while (pending > Blocks(0) && clock_() < end) {
+    absl::SleepFor(absl::Milliseconds(5));
+    pending = loop_->load().scheduler.spills_pending;
+  }
+  if (pending > Blocks(0)) spdlog::warn("{} blocks were not written to the disk", pending.value());
+}
+
 bool ServerRuntime::DrainAndStop(absl::Duration timeout) {
   grpc_->BeginDrain();
   const bool drained = engine_->Drain(timeout);
-  grpc_->Shutdown(drained ? kFlushGrace : absl::ZeroDuration());
+  FlushDisk(kDiskFlush);
+  const absl::Duration grace = drained ? kFlushGrace : absl::ZeroDuration();
+  if (http_ != nullptr) http_->Shutdown(grace);
+  grpc_->Shutdown(grace);
   Stop();
   return drained;
 }

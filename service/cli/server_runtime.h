@@ -17,13 +17,20 @@
 #include "backend/cpu/cpu_backend.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
+#include "service/access/access_control.h"
+#include "service/cli/disk_tier.h"
 #include "service/cli/request_recording.h"
 #include "service/cli/sim_serving.h"
 #include "service/config/serve_config.h"
 #include "service/engine/engine.h"
 #include "service/grpc/server.h"
+#include "service/http/http_server.h"
 #include "service/telemetry/metrics.h"
+#include "service/telemetry/metrics_server.h"
+#include "service/telemetry/power_meter.h"
 #include "service/tokenizer/tokenizer.h"
+#include "service/trace/engine_trace.h"
+#include "service/trace/trace_file.h"
 
 namespace sluice {
 
@@ -51,6 +58,8 @@ class ServerRuntime {
   absl::Status LoadModel();
   absl::Status LoadTokenizer();
   absl::Status StartBackend();
+  // Opens the disk tier, if there is to be one.
+  absl::Status OpenDisk(const CpuBackendOptions& backend);
   // Instead of the three above.
   absl::Status StartSimulation();
   // Settles max_model_len_ for a device pool of `pool` tokens.
@@ -58,12 +67,21 @@ class ServerRuntime {
   void LogBackend() const;
   // What steps and copies cost here, to begin with; says in the log where from.
   absl::StatusOr<CostCoefficients> LoadCost() const;
+  // Metrics and traces: what watches the engine.
+  absl::Status StartTelemetry();
   absl::Status StartEngine();
   absl::Status StartMetricsServer();
   absl::Status StartGrpc();
+  // Tokens and limits of tenants.
+  absl::Status StartAccess();
+  // The OpenAI-compatible API. A default port that is in use is no error: the API is off then.
+  absl::Status StartHttp(const ServiceContext& context);
   v1::ServerInfo DescribeServer() const;
+  // Waits until what is on its way to the disk is there, or for `timeout`.
+  void FlushDisk(absl::Duration timeout);
   // Ends what still runs. Again: nothing happens.
   void Stop();
+  void CloseTraceFile();
 
   const ServeConfig config_;
   const std::function<absl::Time()> clock_ = MonotonicClock();
@@ -75,13 +93,19 @@ class ServerRuntime {
   std::optional<SimServing> simulation_;    // its backend is in backend_
   std::unique_ptr<Tokenizer> tokenizer_;
   Tokens max_model_len_;
+  std::unique_ptr<DiskTier> disk_;  // null: none
   std::unique_ptr<Backend> backend_;
+  std::shared_ptr<PowerMeter> power_;
   std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<EngineTrace> trace_;     // null: off
+  std::unique_ptr<TraceFile> trace_file_;  // null: off
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<MetricsServer> metrics_server_;  // null: off
+  std::unique_ptr<AccessControl> access_;
   std::unique_ptr<GrpcServer> grpc_;
+  std::unique_ptr<HttpServer> http_;  // null: off
 
   static std::function<absl::Time()> MonotonicClock();
 };

@@ -57,6 +57,22 @@ void DefineAddressFlags(FlagSet& flags, ServeConfig* c) {
   };
   metrics.show = [c] { return c->metrics_port; };
   flags.Add(std::move(metrics));
+  Flag http;
+  http.name = "http-port";
+  http.value_name = "PORT|auto|off";
+  http.help =
+      "port of the OpenAI-compatible HTTP API; auto picks a free one, 0 = off (the default is off "
+      "if it is in use)";
+  http.default_text = absl::StrCat(kDefaultHttpPort);
+  http.set = [c](const std::vector<std::string>& values) -> absl::Status {
+    if (values.back() != "off" && values.back() != "auto") {
+      SLUICE_RETURN_IF_ERROR(ParseInteger(values.back(), 0, kMaxPort).status());
+    }
+    c->http_port = values.back();
+    return absl::OkStatus();
+  };
+  http.show = [c] { return c->http_port.empty() ? absl::StrCat(kDefaultHttpPort) : c->http_port; };
+  flags.Add(std::move(http));
 }
 
 void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
@@ -75,6 +91,10 @@ void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
       .aliases = {"kv-offloading-size"};
   flags.Integer("host-kv-blocks", &c->host_kv_blocks, 0, kMaxBlocks, "BLOCKS",
                 "host pool, in blocks (instead of --host-kv-gib)");
+  flags.String("kv-disk-dir", &c->kv_disk_dir, "DIR",
+               "directory of the disk tier, where KV outlives the server; one server at a time");
+  flags.Size("kv-disk-gib", &c->kv_disk_bytes,
+             "most the disk tier may take, for this model (default with --kv-disk-dir: 8 GiB)");
   flags.Exclusive("device-kv-gib", "device-kv-blocks");
   flags.Exclusive("host-kv-gib", "host-kv-blocks");
   flags.Bool("enable-prefix-caching", &c->prefix_caching, "reuse the KV of equal prefixes");
@@ -116,6 +136,12 @@ void DefineProcessFlags(FlagSet& flags, ServeConfig* c) {
   flags.String("record", &c->record, "FILE",
                "write a trace of all requests here, .jsonl or .jsonl.gz, for sluice simulate: "
                "times, lengths, and salted hashes instead of tokens");
+  flags.Integer("trace-events", &c->trace_events, 0, 1 << 24, "N",
+                "steps, copies and request phases kept for sluice trace; 0 = none");
+  flags.String("trace-file", &c->trace_file, "FILE",
+               "write what the engine does here, for ui.perfetto.dev");
+  flags.Integer("trace-file-limit-mib", &c->trace_file_limit_mib, 1, 1 << 20, "MIB",
+                "--trace-file ends at this size");
 }
 
 Blocks BlocksIn(Bytes bytes, Bytes bytes_per_block) {
@@ -147,6 +173,24 @@ absl::Status CheckModel(const ServeConfig& c) {
       "--model is required: Hugging Face model directory (or --backend=sim, which needs none)");
 }
 
+absl::Status CheckDisk(const ServeConfig& c) {
+  if (c.kv_disk_dir.empty()) {
+    if (!c.kv_disk_bytes.has_value()) return absl::OkStatus();
+    return absl::InvalidArgumentError("--kv-disk-gib: needs --kv-disk-dir, the directory to use");
+  }
+  if (c.simulated()) {
+    return absl::InvalidArgumentError("--kv-disk-dir: not with --backend=sim, which has no bytes");
+  }
+  if (c.host_kv_blocks == Blocks(0) || c.host_kv_bytes == Bytes(0)) {
+    return absl::InvalidArgumentError(
+        "--kv-disk-dir: needs a host pool, through which all KV passes; give --host-kv-gib more "
+        "than 0");
+  }
+  if (c.prefix_caching) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--kv-disk-dir: holds KV to be reused, which --no-enable-prefix-caching turns off");
+}
+
 }  // namespace
 
 Bytes DefaultPoolBytes(Bytes memory) { return std::min(MiB(1024), Bytes(memory.value() / 4)); }
@@ -174,8 +218,21 @@ std::optional<int> ServeConfig::MetricsPort() const {
   return static_cast<int>(*ParseInteger(metrics_port, 0, kMaxPort));
 }
 
+std::optional<int> ServeConfig::HttpPort() const {
+  // The HTTP API speaks no TLS: beside a port that does, only for those who ask for it.
+  if (http_port.empty()) {
+    return security.tls_cert.empty() ? std::optional(kDefaultHttpPort) : std::nullopt;
+  }
+  if (http_port == "auto") return 0;
+  if (http_port == "off") return std::nullopt;
+  const int64_t number = *ParseInteger(http_port, 0, kMaxPort);
+  return number == 0 ? std::nullopt : std::optional(static_cast<int>(number));
+}
+
 absl::Status ServeConfig::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckModel(*this));
+  SLUICE_RETURN_IF_ERROR(security.Validate());
+  SLUICE_RETURN_IF_ERROR(CheckDisk(*this));
   if (host.empty()) {
     return absl::InvalidArgumentError("--host: is empty; name an address, 0.0.0.0 for all");
   }
@@ -186,10 +243,19 @@ absl::Status ServeConfig::Validate() const {
   if (const absl::Status known = MakePolicy(policy, {}).status(); !known.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("--policy: ", known.message()));
   }
+  if (!trace_file.empty() && trace_events == 0) {
+    return absl::InvalidArgumentError("--trace-file: needs --trace-events above 0");
+  }
   const std::optional<int> metrics = MetricsPort();
   if (metrics.has_value() && *metrics != 0 && *metrics == port) {
     return absl::InvalidArgumentError(
         absl::StrCat("--metrics-port: ", *metrics, " is also --port; choose another, 0 or off"));
+  }
+  const std::optional<int> http = HttpPort();
+  if (!http_port.empty() && http.value_or(0) != 0 && (*http == port || http == metrics)) {
+    return absl::InvalidArgumentError(absl::StrCat("--http-port: ", *http, " is also ",
+                                                   *http == port ? "--port" : "--metrics-port",
+                                                   "; choose another, auto or off"));
   }
   return absl::OkStatus();
 }
@@ -200,6 +266,7 @@ void DefineServeFlags(FlagSet& flags, ServeConfig* config) {
   DefineAddressFlags(flags, config);
   DefineCacheFlags(flags, config);
   DefineSchedulingFlags(flags, config);
+  DefineSecurityFlags(flags, &config->security);
   DefineProcessFlags(flags, config);
 }
 

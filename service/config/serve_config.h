@@ -9,8 +9,13 @@
 #include "absl/status/statusor.h"
 #include "scheduler/base/units.h"
 #include "service/config/flag_set.h"
+#include "service/config/security_config.h"
 
 namespace sluice {
+
+inline constexpr Bytes kDefaultDiskBytes = MiB(8 * 1024);
+
+inline constexpr int kDefaultHttpPort = 8000;
 
 struct ServeConfig {
   // --- Model ---
@@ -29,6 +34,9 @@ struct ServeConfig {
   std::string host = "127.0.0.1";
   int port = 50051;                   // 0: a free one
   std::string metrics_port = "9090";  // a port, "0" for a free one, or "off"
+  // Of the OpenAI-compatible API: a port, "auto" for a free one, "0" or "off". Empty:
+  // kDefaultHttpPort, or off if that is in use.
+  std::string http_port;
 
   // --- KV cache ---
   Tokens block_size{32};
@@ -36,6 +44,8 @@ struct ServeConfig {
   std::optional<Blocks> device_kv_blocks;
   std::optional<Bytes> host_kv_bytes;
   std::optional<Blocks> host_kv_blocks;
+  std::string kv_disk_dir;             // empty: no disk tier
+  std::optional<Bytes> kv_disk_bytes;  // unset: kDefaultDiskBytes, if there is a disk tier
   bool prefix_caching = true;
   double link_gbps = 0;  // 10^9 bytes per second per direction; 0 = as fast as memory
 
@@ -49,11 +59,17 @@ struct ServeConfig {
   double patience_s = 30;
   std::string calibration;  // empty: the default place, if there is a file
 
+  // --- Security ---
+  SecurityConfig security;
+
   // --- Process ---
   int threads = 0;  // 0 = one per CPU
   double shutdown_timeout_s = 45;
   std::string log_level = "info";
-  std::string record;  // file for a trace of all requests; empty: none
+  std::string record;            // file for a trace of all requests; empty: none
+  int64_t trace_events = 32768;  // spans kept for sluice trace; 0: none
+  std::string trace_file;        // what the engine does, as Chrome trace JSON; empty: none
+  int64_t trace_file_limit_mib = 1024;
 
   bool simulated() const { return backend == "sim"; }
 
@@ -65,8 +81,15 @@ struct ServeConfig {
   Blocks DeviceBlocks(Bytes bytes_per_block, Bytes memory) const;
   Blocks HostBlocks(Bytes bytes_per_block, Bytes memory) const;
 
+  // What the disk tier may take.
+  Bytes DiskBytes() const { return kv_disk_bytes.value_or(kDefaultDiskBytes); }
+
   // The metrics port; nothing if off. REQUIRES: Validate() is OK.
   std::optional<int> MetricsPort() const;
+
+  // The port of the OpenAI-compatible API, 0 for a free one; nothing if off.
+  // REQUIRES: Validate() is OK.
+  std::optional<int> HttpPort() const;
 
   // Checks that concern several fields. Returns INVALID_ARGUMENT naming them.
   absl::Status Validate() const;

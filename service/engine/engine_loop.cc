@@ -14,6 +14,8 @@ namespace {
 // Metrics and GetLoad are at most this old on an idle server.
 constexpr absl::Duration kIdleRefresh = absl::Milliseconds(250);
 
+constexpr absl::Duration kSnapshotAge = absl::Seconds(1);
+
 constexpr absl::Duration kMinRetryAfter = absl::Milliseconds(50);
 constexpr absl::Duration kMaxRetryAfter = absl::Seconds(60);
 
@@ -34,7 +36,11 @@ EngineLoop::EngineLoop(Scheduler& scheduler, Backend& backend, Metrics* metrics,
       backend_(backend),
       metrics_(metrics),
       clock_(std::move(clock)),
-      options_(options) {
+      options_(options),
+      kv_events_(options.kv_event_capacity > 0
+                     ? std::make_unique<KvEventLog>(options.kv_event_capacity,
+                                                    backend.info().geometry.tokens_per_block)
+                     : nullptr) {
   backend_.SetCopyListener([this] {
     std::lock_guard<std::mutex> lock(mu_);
     copies_done_ = true;
@@ -59,6 +65,14 @@ absl::Status EngineLoop::Explain(RequestSpec spec, std::function<void(Explanatio
   std::lock_guard<std::mutex> lock(mu_);
   SLUICE_RETURN_IF_ERROR(CheckInboxLocked(inbox_.questions.size(), "questions"));
   inbox_.questions.push_back({std::move(spec), std::move(answer)});
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+absl::Status EngineLoop::AskForKvBlocks(KvSnapshotAnswer answer) {
+  std::lock_guard<std::mutex> lock(mu_);
+  SLUICE_RETURN_IF_ERROR(CheckInboxLocked(inbox_.snapshots.size(), "questions"));
+  inbox_.snapshots.push_back(std::move(answer));
   work_.notify_one();
   return absl::OkStatus();
 }
@@ -105,6 +119,7 @@ bool EngineLoop::RunOnce() {
     Deliver();  // predictions and ends need not wait for the step
     RunStep(plan);
   }
+  PublishKvEvents();  // before the tokens: whoever has an answer finds its blocks
   if (!Deliver()) Publish();
   return !plan.sequences.empty() || !plan.copies.empty();
 }
@@ -135,6 +150,7 @@ void EngineLoop::Admit(Inbox inbox) {
   for (Question& question : inbox.questions) {
     question.answer(scheduler_.Explain(std::move(question.spec), now));
   }
+  AnswerSnapshots(inbox.snapshots, now);
 }
 
 void EngineLoop::AdmitOne(Submission submission, absl::Time now) {
@@ -142,6 +158,8 @@ void EngineLoop::AdmitOne(Submission submission, absl::Time now) {
   const RequestId id = submission.spec.id;
   Client client;
   client.arrival = now;
+  if (metrics_ != nullptr) client.tenant = metrics_->OnArrival(submission.spec.tenant);
+  if (options_.tracer != nullptr) options_.tracer->OnArrival(submission.spec, now);
   if (observer != nullptr) client.ticket = observer->OnArrival(submission.spec, now);
   absl::Status queued = scheduler_.Submit(std::move(submission.spec), now);
   if (queued.ok()) {
@@ -149,9 +167,13 @@ void EngineLoop::AdmitOne(Submission submission, absl::Time now) {
     clients_[id] = std::move(client);
     return;
   }
-  if (metrics_ != nullptr) metrics_->OnRefused();
+  if (metrics_ != nullptr) metrics_->OnRefused(client.tenant);
   if (observer != nullptr) observer->OnEnd(client.ticket, Tokens(0));
-  submission.sink->Push(FinishEvent(id, FinishReason::kError, std::move(queued)));
+  Event end = FinishEvent(id, FinishReason::kError, std::move(queued));
+  end.finish->stats.arrival = end.finish->stats.finished = now;
+  end.finish->stats.admitted = end.finish->stats.first_token = absl::InfiniteFuture();
+  if (options_.tracer != nullptr) options_.tracer->OnFinish(id, *end.finish, now);
+  submission.sink->Push(std::move(end));
 }
 
 void EngineLoop::ApplyFinishedCopies() {
@@ -165,6 +187,7 @@ void EngineLoop::ApplyFinishedCopies() {
     if (metrics_ != nullptr) {
       metrics_->OnCopy(it->second.direction, result, result.started - it->second.queued);
     }
+    if (options_.tracer != nullptr) options_.tracer->OnCopyDone(result);
     copies_.erase(it);
     scheduler_.OnCopyDone(result, clock_());
   }
@@ -175,15 +198,39 @@ void EngineLoop::StartCopies(const StepPlan& plan) {
   if (plan.copies.empty()) return;
   const absl::Time now = clock_();
   for (const Copy& copy : plan.copies) copies_[copy.id] = {copy.direction, now};
+  NoteCopies(plan, now);
   backend_.StartCopies(plan.copies);
 }
 
 void EngineLoop::RunStep(const StepPlan& plan) {
   const StepResult result = backend_.Run(plan);
-  if (metrics_ != nullptr) metrics_->OnStep(plan, result);
+  NoteStep(plan, result);
   // Loads that ended during the step first: what was computed from them can then be shared at once.
   ApplyFinishedCopies();
   scheduler_.CommitStep(result, clock_());
+}
+
+void EngineLoop::NoteCopies(const StepPlan& plan, absl::Time now) {
+  if (options_.tracer != nullptr) options_.tracer->OnCopiesStarted(plan.copies, now);
+  if (metrics_ == nullptr) return;
+  for (const Copy& copy : plan.copies) metrics_->OnCopiesStarted(copy.direction, 1);
+}
+
+void EngineLoop::NoteStep(const StepPlan& plan, const StepResult& result) {
+  if (options_.tracer != nullptr) options_.tracer->OnStep(plan, result);
+  if (metrics_ == nullptr) return;
+  metrics_->OnStep(plan, result);
+  int64_t tokens = 0;
+  for (const SequenceWork& work : plan.sequences) tokens += work.count.value();
+  const absl::Duration compute = result.finished - result.started - result.load_stall;
+  for (const SequenceWork& work : plan.sequences) {
+    if (work.first >= work.prompt) continue;
+    const auto it = clients_.find(work.request);
+    if (it == clients_.end()) continue;
+    RequestTimes& times = it->second.times;
+    if (times.first_step == absl::InfinitePast()) times.first_step = result.started;
+    times.prefill += compute * (AsDouble(work.count) / static_cast<double>(tokens));
+  }
 }
 
 bool EngineLoop::Deliver() {
@@ -202,10 +249,10 @@ void EngineLoop::DeliverOne(Event event) {
   const auto it = clients_.find(event.request);
   if (it == clients_.end()) return;
   Client& client = it->second;
-  if (event.token.has_value()) NoteToken(client);
+  if (event.token.has_value()) NoteToken(event.request, client);
   const bool last = event.finish.has_value();
   if (last) {
-    NoteFinish(client, *event.finish);
+    NoteFinish(event.request, client, *event.finish);
     if (client.overflowed) {
       const int64_t limit = client.sink->capacity().value();
       event.finish->status = absl::CancelledError(absl::StrCat("client read too slowly: ", limit,
@@ -222,21 +269,26 @@ void EngineLoop::DeliverOne(Event event) {
   if (last) clients_.erase(it);
 }
 
-void EngineLoop::NoteToken(Client& client) {
+void EngineLoop::NoteToken(RequestId id, Client& client) {
   client.output += Tokens(1);
-  if (metrics_ == nullptr) return;
+  if (metrics_ == nullptr && options_.tracer == nullptr) return;
   const absl::Time now = clock_();
-  if (client.last_token == absl::InfinitePast()) {
-    metrics_->OnFirstToken(now - client.arrival);
-  } else {
-    metrics_->OnInterToken(now - client.last_token);
+  const bool first = client.last_token == absl::InfinitePast();
+  if (first && options_.tracer != nullptr) options_.tracer->OnFirstToken(id, now);
+  if (metrics_ != nullptr) {
+    if (first) {
+      metrics_->OnFirstToken(client.tenant, now - client.arrival, now);
+    } else {
+      metrics_->OnInterToken(now - client.last_token, now);
+    }
   }
   client.last_token = now;
 }
 
-void EngineLoop::NoteFinish(const Client& client, const Event::Finish& finish) {
+void EngineLoop::NoteFinish(RequestId id, const Client& client, const Event::Finish& finish) {
+  if (options_.tracer != nullptr) options_.tracer->OnFinish(id, finish, clock_());
   if (options_.observer != nullptr) options_.observer->OnEnd(client.ticket, client.output);
-  if (metrics_ != nullptr) metrics_->OnFinish(finish);
+  if (metrics_ != nullptr) metrics_->OnFinish(client.tenant, finish, client.times);
   const absl::Time now = clock_();
   if (last_finish_ != absl::InfinitePast()) {
     const absl::Duration interval = std::min(now - last_finish_, kMaxRetryAfter);
@@ -259,6 +311,22 @@ void EngineLoop::Publish() {
   load_ = std::move(load);
 }
 
+// A snapshot is work for the engine thread, so one serves all who ask within a second.
+void EngineLoop::AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, absl::Time now) {
+  if (snapshot_ != nullptr && now - snapshot_->time > kSnapshotAge) snapshot_.reset();
+  if (answers.empty()) return;
+  if (snapshot_ == nullptr || !kv_events_->CheckResume(snapshot_->last_sequence()).ok()) {
+    PublishKvEvents();
+    snapshot_ = std::make_shared<const KvSnapshot>(
+        kv_events_->MakeSnapshot(scheduler_.ListKvBlocks(), now));
+  }
+  for (const KvSnapshotAnswer& answer : answers) answer(snapshot_);
+}
+
+void EngineLoop::PublishKvEvents() {
+  if (kv_events_ != nullptr) kv_events_->Publish(scheduler_.TakeKvEvents(), clock_());
+}
+
 void EngineLoop::Abandon() {
   const absl::Status stopped = absl::UnavailableError("the server is shutting down");
   Inbox inbox = TakeInbox();
@@ -267,6 +335,7 @@ void EngineLoop::Abandon() {
     none.status = stopped;
     question.answer(std::move(none));
   }
+  for (const auto& answer : std::exchange(inbox.snapshots, {})) answer(stopped);
   Admit(std::move(inbox));
   for (auto& [id, client] : clients_) {
     if (options_.observer != nullptr) options_.observer->OnEnd(client.ticket, client.output);

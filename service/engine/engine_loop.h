@@ -15,10 +15,13 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "backend/backend.h"
 #include "scheduler/scheduler.h"
+#include "service/engine/engine_tracer.h"
 #include "service/engine/event_sink.h"
+#include "service/engine/kv_event_log.h"
 #include "service/engine/request_observer.h"
 #include "service/telemetry/metrics.h"
 
@@ -29,8 +32,13 @@ struct EngineOptions {
   int64_t inbox_limit = 4096;
   // load() and the metrics' totals are renewed at most this often. 0: on every turn.
   absl::Duration publish_interval = absl::ZeroDuration();
+  // KV events kept for those who subscribe; see KvEventLog. 0: none are collected. Needs
+  // SchedulerOptions::kv_events.
+  int64_t kv_event_capacity = 0;
   // Not owned; must outlive the loop. Null: nobody listens.
   RequestObserver* observer = nullptr;
+  // Likewise.
+  EngineTracer* tracer = nullptr;
 };
 
 // What GetLoad answers; renewed once per turn, or per publish_interval.
@@ -62,6 +70,15 @@ class EngineLoop {
   // `answer` is called once: by the engine thread, on its next turn, so it must not block; or with
   // UNAVAILABLE, if the engine stops first. Returns what Submit() returns.
   absl::Status Explain(RequestSpec spec, std::function<void(Explanation)> answer);
+
+  // What the engine tells about its KV blocks; null: nothing.
+  KvEventLog* kv_events() const { return kv_events_.get(); }
+
+  // Asks for all KV blocks there are, or were up to a second ago; batches that follow tell the
+  // rest. After OK, `answer` is called once, as that of Explain(). Returns what Submit() returns.
+  // REQUIRES: kv_events() is not null.
+  using KvSnapshotAnswer = std::function<void(absl::StatusOr<std::shared_ptr<const KvSnapshot>>)>;
+  absl::Status AskForKvBlocks(KvSnapshotAnswer answer);
 
   // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
   void Cancel(RequestId id);
@@ -102,7 +119,10 @@ class EngineLoop {
     std::vector<Submission> submissions;
     std::vector<RequestId> cancels;
     std::vector<Question> questions;
-    bool empty() const { return submissions.empty() && cancels.empty() && questions.empty(); }
+    std::vector<KvSnapshotAnswer> snapshots;
+    bool empty() const {
+      return submissions.empty() && cancels.empty() && questions.empty() && snapshots.empty();
+    }
   };
 
   struct Client {
@@ -110,6 +130,8 @@ class EngineLoop {
     absl::Time arrival;
     absl::Time last_token = absl::InfinitePast();
     Tokens output;
+    int tenant = 0;  // slot of Metrics
+    RequestTimes times;
     RequestObserver::Ticket ticket = 0;
     bool overflowed = false;
   };
@@ -127,20 +149,26 @@ class EngineLoop {
   void RunStep(const StepPlan& plan);
   bool Deliver();  // false: there was nothing, and Publish() was not called
   void DeliverOne(Event event);
-  void NoteToken(Client& client);
-  void NoteFinish(const Client& client, const Event::Finish& finish);
+  void NoteCopies(const StepPlan& plan, absl::Time now);
+  void NoteStep(const StepPlan& plan, const StepResult& result);
+  void NoteToken(RequestId id, Client& client);
+  void NoteFinish(RequestId id, const Client& client, const Event::Finish& finish);
   void Publish();
+  void PublishKvEvents();
+  void AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, absl::Time now);
 
   Scheduler& scheduler_;
   Backend& backend_;
   Metrics* const metrics_;  // null: nobody wants any
   const Clock clock_;
   const EngineOptions options_;
+  const std::unique_ptr<KvEventLog> kv_events_;  // null: off
 
   // Engine thread only.
   absl::flat_hash_map<RequestId, Client> clients_;
   absl::flat_hash_map<CopyId, CopyUnderWay> copies_;
   absl::Time published_ = absl::InfinitePast();
+  std::shared_ptr<const KvSnapshot> snapshot_;  // of the last second; null: none
   absl::Time last_finish_ = absl::InfinitePast();
   absl::Duration finish_interval_;  // between two requests' ends: bounded exponential average
 

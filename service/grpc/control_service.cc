@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "service/grpc/activity_report.h"
+#include "service/grpc/trace_call.h"
 #include "service/grpc/unary.h"
 #include "service/grpc/wire.h"
 
@@ -15,16 +17,6 @@ constexpr absl::Duration kWindow = absl::Seconds(1);
 constexpr absl::Duration kSampleEvery = absl::Milliseconds(250);
 // How soon a drain notices its own timeout, a cancelled client or a shutdown.
 constexpr absl::Duration kDrainSlice = absl::Milliseconds(50);
-
-v1::TierLoad MakeTierLoad(const TierStats& tier) {
-  v1::TierLoad load;
-  load.set_capacity(static_cast<uint64_t>(tier.capacity.value()));
-  load.set_free(static_cast<uint64_t>(tier.free.value()));
-  load.set_referenced(static_cast<uint64_t>(tier.referenced.value()));
-  load.set_cached(static_cast<uint64_t>(tier.cached.value()));
-  load.set_in_transit(static_cast<uint64_t>(tier.in_transit.value()));
-  return load;
-}
 
 }  // namespace
 
@@ -129,13 +121,33 @@ grpc::ServerUnaryReactor* ControlService::GetLoad(grpc::CallbackServerContext* r
       });
 }
 
-grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* ControlService::GetActivity(grpc::CallbackServerContext* rpc,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::GetActivityRequest, v1::Activity>(
+      context_, rpc, "Control", "GetActivity", request, response,
+      [this](const v1::GetActivityRequest&, v1::Activity* activity) {
+        *activity = MakeActivity(context_);
+        return absl::OkStatus();
+      },
+      Need::kAdmin);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::Trace(grpc::CallbackServerContext* rpc,
+                                                                  const grpc::ByteBuffer* request) {
+  const absl::Status allowed = CheckCaller(context_, *rpc, "Trace", Need::kAdmin);
+  if (!allowed.ok()) return RefuseStream(allowed);
+  return TraceCall::Start(context_, *request, traces_);
+}
+
+grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* rpc,
                                                 const grpc::ByteBuffer* bytes,
                                                 grpc::ByteBuffer* response) {
   const auto call = std::make_shared<DrainCall>(context_, response);
   call->Hold(call);
   v1::DrainRequest request;
-  absl::Status status = ParseMessage(*bytes, &request);
+  absl::Status status = CheckCaller(context_, *rpc, "Drain", Need::kAdmin);
+  if (status.ok()) status = ParseMessage(*bytes, &request);
   if (status.ok() && !(request.timeout_s() >= 0)) {  // NaN too
     status = absl::InvalidArgumentError(absl::StrCat(
         "timeout_s: ", request.timeout_s(), " is not at least 0; 0 waits as long as it takes"));

@@ -5,6 +5,7 @@
 // Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -23,7 +24,8 @@ namespace sluice {
 
 using RawControlService =
     v1::Control::WithRawCallbackMethod_GetServerInfo<v1::Control::WithRawCallbackMethod_GetLoad<
-        v1::Control::WithRawCallbackMethod_Drain<v1::Control::Service>>>;
+        v1::Control::WithRawCallbackMethod_GetActivity<v1::Control::WithRawCallbackMethod_Trace<
+            v1::Control::WithRawCallbackMethod_Drain<v1::Control::Service>>>>>;
 
 class ControlService final : public RawControlService {
  public:
@@ -43,6 +45,11 @@ class ControlService final : public RawControlService {
   grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* rpc,
                                     const grpc::ByteBuffer* request,
                                     grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetActivity(grpc::CallbackServerContext* rpc,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Trace(grpc::CallbackServerContext* rpc,
+                                                    const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
 
@@ -57,6 +64,7 @@ class ControlService final : public RawControlService {
   const ServiceContext& context_;
   HealthService& health_;
   const absl::Time start_;
+  std::atomic<int> traces_{0};  // under way
 
   std::mutex mu_;
   std::condition_variable changed_;

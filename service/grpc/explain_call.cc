@@ -3,30 +3,38 @@
 #include <utility>
 
 #include "scheduler/base/status_macros.h"
+#include "service/access/access_control.h"
+#include "service/grpc/access_check.h"
 #include "service/grpc/explain_report.h"
 #include "service/grpc/request_checks.h"
 #include "service/grpc/wire.h"
 
 namespace sluice {
 
-grpc::ServerUnaryReactor* ExplainCall::Start(const grpc::ByteBuffer& request,
+grpc::ServerUnaryReactor* ExplainCall::Start(const grpc::CallbackServerContext& rpc,
+                                             const grpc::ByteBuffer& request,
                                              grpc::ByteBuffer* response, GenerateShared& shared) {
   const std::shared_ptr<ExplainCall> call(new ExplainCall(response, shared));
   call->self_ = call;
-  if (absl::Status asked = call->Ask(request); !asked.ok()) call->End(asked, nullptr);
+  if (absl::Status asked = call->Ask(rpc, request); !asked.ok()) call->End(asked, nullptr);
   return call.get();
 }
 
 ExplainCall::ExplainCall(grpc::ByteBuffer* response, GenerateShared& shared)
     : shared_(shared), arrival_(shared.context().clock()), response_(response) {}
 
-absl::Status ExplainCall::Ask(const grpc::ByteBuffer& bytes) {
+absl::Status ExplainCall::Ask(const grpc::CallbackServerContext& rpc,
+                              const grpc::ByteBuffer& bytes) {
   const ServiceContext& context = shared_.context();
+  SLUICE_ASSIGN_OR_RETURN(const Caller caller, CallerOf(context, rpc));
   v1::ExplainRequest request;
   SLUICE_RETURN_IF_ERROR(ParseMessage(bytes, &request));
   SLUICE_ASSIGN_OR_RETURN(
       RequestSpec spec,
       CheckExplainRequest(std::move(request), shared_.limits(), context.tokenizer, arrival_));
+  if (context.access != nullptr) {
+    SLUICE_RETURN_IF_ERROR(context.access->Prepare(caller, &spec));
+  }
   return context.engine.loop().Explain(std::move(spec), [weak = weak_from_this()](Explanation e) {
     if (const auto call = weak.lock()) call->TakeAnswer(std::move(e));
   });

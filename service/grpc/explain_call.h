@@ -27,7 +27,8 @@ class ExplainCall final : public grpc::ServerUnaryReactor,
                           public std::enable_shared_from_this<ExplainCall> {
  public:
   // Handles one rpc; the call deletes itself when gRPC is done with it. `shared` must outlive it.
-  static grpc::ServerUnaryReactor* Start(const grpc::ByteBuffer& request,
+  static grpc::ServerUnaryReactor* Start(const grpc::CallbackServerContext& rpc,
+                                         const grpc::ByteBuffer& request,
                                          grpc::ByteBuffer* response, GenerateShared& shared);
 
   // From the pump.
@@ -40,7 +41,7 @@ class ExplainCall final : public grpc::ServerUnaryReactor,
  private:
   ExplainCall(grpc::ByteBuffer* response, GenerateShared& shared);
 
-  absl::Status Ask(const grpc::ByteBuffer& request);
+  absl::Status Ask(const grpc::CallbackServerContext& rpc, const grpc::ByteBuffer& request);
   // From the engine thread.
   void TakeAnswer(Explanation answer);
   // The first end wins.

@@ -7,6 +7,9 @@
 #include "absl/strings/str_format.h"
 #include "grpc/grpc.h"
 #include "scheduler/base/status_macros.h"
+#include "service/access/retry_after.h"
+#include "service/grpc/access_check.h"
+#include "service/grpc/trace_parent.h"
 #include "service/grpc/wire.h"
 
 namespace sluice {
@@ -14,6 +17,9 @@ namespace {
 
 // Promised in inference.proto.
 constexpr char kPredictedTtftKey[] = "sluice-predicted-ttft-ms";
+// Where gRPC's own balancers look.
+constexpr char kLoadKey[] = "endpoint-load-metrics-bin";
+constexpr char kTraceKey[] = "traceparent";
 
 ModelLimits LimitsOf(const v1::ServerInfo& info) {
   ModelLimits limits;
@@ -31,8 +37,10 @@ std::mt19937_64 SeededFromTheSystem() {
 
 }  // namespace
 
-GenerateShared::GenerateShared(const ServiceContext& context, std::shared_ptr<StreamPump> pump)
+GenerateShared::GenerateShared(const ServiceContext& context, LoadMonitor& monitor,
+                               std::shared_ptr<StreamPump> pump)
     : context_(context),
+      monitor_(monitor),
       limits_(LimitsOf(context.info)),
       pump_(std::move(pump)),
       seeds_(SeededFromTheSystem()) {}
@@ -42,10 +50,10 @@ uint64_t GenerateShared::DrawSeed() {
   return seeds_();
 }
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateCall::Start(grpc::CallbackServerContext* rpc,
-                                                                const grpc::ByteBuffer& request,
-                                                                GenerateShared& shared) {
-  const std::shared_ptr<GenerateCall> call(new GenerateCall(rpc, shared));
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateCall::Start(
+    grpc::CallbackServerContext* rpc, const grpc::ByteBuffer& request, GenerateShared& shared,
+    std::unique_ptr<GenerateDialect> dialect) {
+  const std::shared_ptr<GenerateCall> call(new GenerateCall(rpc, shared, std::move(dialect)));
   call->self_ = call;
   Action action = Action::kNone;
   {
@@ -59,19 +67,27 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateCall::Start(grpc::CallbackSe
   return call.get();
 }
 
-GenerateCall::GenerateCall(grpc::CallbackServerContext* rpc, GenerateShared& shared)
-    : rpc_(rpc), shared_(shared), arrival_(shared.context().clock()) {}
+GenerateCall::GenerateCall(grpc::CallbackServerContext* rpc, GenerateShared& shared,
+                           std::unique_ptr<GenerateDialect> dialect)
+    : rpc_(rpc),
+      shared_(shared),
+      arrival_(shared.context().clock()),
+      dialect_(std::move(dialect)) {}
 
 absl::Status GenerateCall::SubmitLocked(const grpc::ByteBuffer& bytes) {
   const ServiceContext& context = shared_.context();
-  v1::GenerateRequest request;
-  SLUICE_RETURN_IF_ERROR(ParseMessage(bytes, &request));
+  SLUICE_ASSIGN_OR_RETURN(const Caller caller, CallerOf(context, *rpc_));
+  SLUICE_ASSIGN_OR_RETURN(const v1::GenerateRequest request,
+                          dialect_->Read(bytes, weak_from_this()));
   const uint64_t seed = shared_.DrawSeed();
   SLUICE_ASSIGN_OR_RETURN(
       ParsedRequest parsed,
       CheckGenerateRequest(request, shared_.limits(), context.sampling_defaults, context.tokenizer,
                            {arrival_, seed, absl::StrFormat("r-%016x", seed)}));
   request_id_ = parsed.request_id;
+  if (context.access != nullptr) {
+    SLUICE_ASSIGN_OR_RETURN(permit_, context.access->Admit(caller, &parsed.samples));
+  }
 
   const std::weak_ptr<GenerateCall> weak = weak_from_this();
   samples_.reserve(parsed.samples.size());
@@ -101,7 +117,8 @@ void GenerateCall::CancelSamplesLocked() {
 
 void GenerateCall::EndLocked(const absl::Status& status) {
   if (end_.has_value()) return;
-  end_ = ToGrpcStatus(status, shared_.context().engine.loop().load().retry_after);
+  end_ = ToGrpcStatus(
+      status, RetryAfterOf(status).value_or(shared_.context().engine.loop().load().retry_after));
   CancelSamplesLocked();
 }
 
@@ -122,18 +139,28 @@ void GenerateCall::NoteProblemsLocked() {
   }
 }
 
+void GenerateCall::TakeEventsLocked() {
+  Tokens output;
+  for (Sample& sample : samples_) {
+    for (Event& event : sample.stream->TakeAll()) {
+      const bool first = &sample == &samples_.front();
+      if (first && event.predicted_ttft.has_value()) NotePrediction(*event.predicted_ttft);
+      if (event.token.has_value()) {
+        output += Tokens(1);
+        if (!std::exchange(sample.started, true)) permit_.Started();
+      }
+      const bool found_stop = sample.output.Apply(std::move(event));
+      if (found_stop) shared_.context().engine.loop().Cancel(sample.id);
+    }
+  }
+  if (output > Tokens(0)) permit_.Charge(output, shared_.context().clock());
+}
+
 void GenerateCall::OnReady() {
   Action action = Action::kNone;
   {
     std::lock_guard<std::mutex> lock(mu_);
-    for (Sample& sample : samples_) {
-      for (Event& event : sample.stream->TakeAll()) {
-        const bool first = &sample == &samples_.front();
-        if (first && event.predicted_ttft.has_value()) NotePrediction(*event.predicted_ttft);
-        const bool found_stop = sample.output.Apply(std::move(event));
-        if (found_stop) shared_.context().engine.loop().Cancel(sample.id);
-      }
-    }
+    TakeEventsLocked();
     NoteProblemsLocked();
     action = NextLocked();
   }
@@ -173,14 +200,41 @@ void GenerateCall::OnCancel() {
   Perform(action);
 }
 
-void GenerateCall::OnDone() {
-  absl::StatusCode code = absl::StatusCode::kOk;
+void GenerateCall::Abort() {
+  Action action = Action::kNone;
   {
     std::lock_guard<std::mutex> lock(mu_);
-    if (end_.has_value()) code = static_cast<absl::StatusCode>(end_->error_code());
+    for (Sample& sample : samples_) sample.output.Abort();
+    CancelSamplesLocked();
+    action = NextLocked();
+  }
+  Perform(action);
+}
+
+void GenerateCall::OnDone() {
+  RequestEnd end;
+  end.service = dialect_->service();
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    if (end_.has_value()) end.code = static_cast<absl::StatusCode>(end_->error_code());
+    end.request_id = request_id_;
   }
   const ServiceContext& context = shared_.context();
-  context.metrics.OnRpc("Inference", "Generate", code, context.clock() - arrival_);
+  end.took = context.clock() - arrival_;
+  context.metrics.OnRpc(end.service, "Generate", end.code, end.took);
+  shared_.monitor().NoteEnd(end.code);
+  if (context.on_request_end) {
+    const auto header = rpc_->client_metadata().find(kTraceKey);
+    if (header != rpc_->client_metadata().end()) {
+      const std::optional<TraceParent> trace =
+          ParseTraceParent({header->second.data(), header->second.size()});
+      if (trace.has_value()) {
+        end.trace_id = trace->trace_id;
+        end.parent_id = trace->parent_id;
+      }
+    }
+    context.on_request_end(end);
+  }
   self_.reset();  // may delete this
 }
 
@@ -199,21 +253,30 @@ GenerateCall::Action GenerateCall::NextLocked() {
   }
   // Sample 0 may be a turn of the engine behind the others.
   if (!predicted_ && !samples_.front().output.ended()) return Action::kNone;
-  std::optional<v1::GenerateResponse> message = NextMessageLocked();
+  std::optional<grpc::ByteBuffer> message = NextMessageLocked();
   if (!message.has_value() && metadata_sent_) return Action::kNone;
   metadata_sent_ = true;
   if (!message.has_value()) {
     writing_ = true;
     return Action::kSendMetadata;
   }
-  buffer_ = SerializeMessage(*message);
+  buffer_ = *std::move(message);
   writing_ = true;
   if (reported_ < samples_.size()) return Action::kWrite;
   closed_ = true;
   return Action::kWriteLast;
 }
 
-std::optional<v1::GenerateResponse> GenerateCall::NextMessageLocked() {
+std::optional<grpc::ByteBuffer> GenerateCall::NextMessageLocked() {
+  SampleFacts facts;
+  while (const std::optional<v1::GenerateResponse> news = NextNewsLocked(&facts)) {
+    std::optional<grpc::ByteBuffer> message = dialect_->Write(*news, facts);
+    if (message.has_value()) return message;
+  }
+  return std::nullopt;
+}
+
+std::optional<v1::GenerateResponse> GenerateCall::NextNewsLocked(SampleFacts* facts) {
   v1::GenerateResponse message;
   for (size_t i = 0; i < samples_.size(); ++i) {
     Sample& sample = samples_[(next_sample_ + i) % samples_.size()];
@@ -227,10 +290,15 @@ std::optional<v1::GenerateResponse> GenerateCall::NextMessageLocked() {
     } else {
       continue;
     }
+    *facts = sample.output.facts();
     next_sample_ = (next_sample_ + i + 1) % samples_.size();
     return message;
   }
   return std::nullopt;
+}
+
+void GenerateCall::AddLoadTrailer() {
+  rpc_->AddTrailingMetadata(kLoadKey, shared_.monitor().OrcaBytes());
 }
 
 // Nothing of this call may be touched after an operation that can end it.
@@ -243,8 +311,10 @@ void GenerateCall::Perform(Action action) {
     case Action::kWrite:
       return StartWrite(&buffer_);
     case Action::kWriteLast:
+      AddLoadTrailer();
       return StartWriteAndFinish(&buffer_, grpc::WriteOptions(), grpc::Status::OK);
     case Action::kFinish:
+      AddLoadTrailer();
       return Finish(*end_);
     case Action::kAbort:
       // Unlike Finish(), which waits behind the stuck write, and TryCancel(), which gives no

@@ -28,7 +28,10 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "service/access/access_control.h"
 #include "service/engine/token_stream.h"
+#include "service/grpc/generate_dialect.h"
+#include "service/grpc/load_monitor.h"
 #include "service/grpc/sample_output.h"
 #include "service/grpc/service_context.h"
 #include "service/grpc/stream_pump.h"
@@ -41,10 +44,12 @@ namespace sluice {
 // Thread-safe.
 class GenerateShared {
  public:
-  // `context` must outlive this and all calls.
-  GenerateShared(const ServiceContext& context, std::shared_ptr<StreamPump> pump);
+  // `context` and `monitor` must outlive this and all calls.
+  GenerateShared(const ServiceContext& context, LoadMonitor& monitor,
+                 std::shared_ptr<StreamPump> pump);
 
   const ServiceContext& context() const { return context_; }
+  LoadMonitor& monitor() { return monitor_; }
   const ModelLimits& limits() const { return limits_; }
   const std::shared_ptr<StreamPump>& pump() const { return pump_; }
 
@@ -54,6 +59,7 @@ class GenerateShared {
 
  private:
   const ServiceContext& context_;
+  LoadMonitor& monitor_;
   const ModelLimits limits_;
   const std::shared_ptr<StreamPump> pump_;
   std::atomic<int64_t> next_id_{0};
@@ -68,9 +74,12 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  public:
   // Handles one rpc; the call deletes itself when gRPC and the engine are done with it. `shared`
   // must outlive it.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* rpc,
-                                                           const grpc::ByteBuffer& request,
-                                                           GenerateShared& shared);
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(
+      grpc::CallbackServerContext* rpc, const grpc::ByteBuffer& request, GenerateShared& shared,
+      std::unique_ptr<GenerateDialect> dialect);
+
+  // Ends the samples that have not ended; the rpc then ends with OK. Any thread.
+  void Abort();
 
   // From the pump.
   void OnReady() override;
@@ -86,11 +95,13 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     RequestId id;
     std::shared_ptr<TokenStream> stream;
     SampleOutput output;
+    bool started = false;   // it has its first token
     bool reported = false;  // its Finished was handed to gRPC
   };
   enum class Action { kNone, kSendMetadata, kWrite, kWriteLast, kFinish, kAbort };
 
-  GenerateCall(grpc::CallbackServerContext* rpc, GenerateShared& shared);
+  GenerateCall(grpc::CallbackServerContext* rpc, GenerateShared& shared,
+               std::unique_ptr<GenerateDialect> dialect);
 
   // Checks the request and submits its samples. Not OK: none is left in the engine.
   absl::Status SubmitLocked(const grpc::ByteBuffer& request);
@@ -101,18 +112,25 @@ class GenerateCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void NotePrediction(absl::Duration ttft);
   // Looks for a failed sample, or one that is too far behind.
   void NoteProblemsLocked();
+  // Takes what the engine has produced.
+  void TakeEventsLocked();
   // What to do now; the caller performs it after releasing the lock.
   Action NextLocked();
-  std::optional<v1::GenerateResponse> NextMessageLocked();
+  std::optional<grpc::ByteBuffer> NextMessageLocked();
+  std::optional<v1::GenerateResponse> NextNewsLocked(SampleFacts* facts);
+  // How loaded the server is, for the client's balancer; before the call is finished.
+  void AddLoadTrailer();
   void Perform(Action action);
 
   grpc::CallbackServerContext* const rpc_;
   GenerateShared& shared_;
   const absl::Time arrival_;
+  const std::unique_ptr<GenerateDialect> dialect_;
   std::shared_ptr<GenerateCall> self_;  // set by Start(), reset by OnDone()
 
   std::mutex mu_;
   std::string request_id_;           // guarded by mu_
+  AccessControl::Permit permit_;     // guarded by mu_; goes with the call
   std::vector<Sample> samples_;      // guarded by mu_; complete before the first is submitted
   size_t next_sample_ = 0;           // guarded by mu_; whose turn it is to write
   size_t reported_ = 0;              // guarded by mu_

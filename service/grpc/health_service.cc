@@ -97,7 +97,9 @@ bool HealthService::ready() const {
 
 HealthService::ServingStatus HealthService::StatusOf(const std::string& service) const {
   if (service.empty() || service == "sluice.v1.Control") return HealthCheckResponse::SERVING;
-  if (service != "sluice.v1.Inference") return HealthCheckResponse::SERVICE_UNKNOWN;
+  if (service != "sluice.v1.Inference" && service != "vllm.grpc.engine.VllmEngine") {
+    return HealthCheckResponse::SERVICE_UNKNOWN;
+  }
   return ready() ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
 }
 
@@ -143,12 +145,13 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* rpc,
         if (status == HealthCheckResponse::SERVICE_UNKNOWN) {
           return absl::NotFoundError(
               absl::StrCat("service: \"", in.service(),
-                           "\" is unknown; ask for \"\", sluice.v1.Inference or "
-                           "sluice.v1.Control"));
+                           "\" is unknown; ask for \"\", sluice.v1.Inference, "
+                           "vllm.grpc.engine.VllmEngine or sluice.v1.Control"));
         }
         out->set_status(status);
         return absl::OkStatus();
-      });
+      },
+      Need::kNothing);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* HealthService::Watch(grpc::CallbackServerContext*,

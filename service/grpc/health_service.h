@@ -2,6 +2,7 @@
 //
 //   ""                   liveness: SERVING until the process exits
 //   sluice.v1.Inference  readiness: NOT_SERVING from the moment a drain begins
+//   vllm.grpc.engine.VllmEngine  the same
 //   sluice.v1.Control    SERVING; a draining server still answers questions
 //
 // Thread-safe.

@@ -1,6 +1,7 @@
 #include "service/grpc/inference_service.h"
 
-#include <utility>
+#include <memory>
+#include <vector>
 
 #include "scheduler/base/status_macros.h"
 #include "service/grpc/explain_call.h"
@@ -8,18 +9,18 @@
 
 namespace sluice {
 
-InferenceService::InferenceService(const ServiceContext& context, std::shared_ptr<StreamPump> pump)
-    : context_(context), shared_(context, std::move(pump)) {}
+InferenceService::InferenceService(GenerateShared& shared)
+    : context_(shared.context()), shared_(shared) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request) {
-  return GenerateCall::Start(rpc, *request, shared_);
+  return GenerateCall::Start(rpc, *request, shared_, std::make_unique<NativeDialect>());
 }
 
-grpc::ServerUnaryReactor* InferenceService::Explain(grpc::CallbackServerContext* /*rpc*/,
+grpc::ServerUnaryReactor* InferenceService::Explain(grpc::CallbackServerContext* rpc,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
-  return ExplainCall::Start(*request, response, shared_);
+  return ExplainCall::Start(*rpc, *request, response, shared_);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* rpc,

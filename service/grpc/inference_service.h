@@ -3,14 +3,11 @@
 // Thread-safe.
 #pragma once
 
-#include <memory>
-
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "service/grpc/generate_call.h"
 #include "service/grpc/service_context.h"
-#include "service/grpc/stream_pump.h"
 #include "sluice/v1/inference.grpc.pb.h"
 
 namespace sluice {
@@ -22,8 +19,8 @@ using RawInferenceService = v1::Inference::WithRawCallbackMethod_Generate<
 
 class InferenceService final : public RawInferenceService {
  public:
-  // `context` must outlive this; this must outlive its calls.
-  InferenceService(const ServiceContext& context, std::shared_ptr<StreamPump> pump);
+  // `shared` must outlive this; this must outlive its calls.
+  explicit InferenceService(GenerateShared& shared);
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* rpc,
                                                        const grpc::ByteBuffer* request) override;
@@ -39,7 +36,7 @@ class InferenceService final : public RawInferenceService {
 
  private:
   const ServiceContext& context_;
-  GenerateShared shared_;
+  GenerateShared& shared_;
 };
 
 }  // namespace sluice

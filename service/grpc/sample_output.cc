@@ -15,11 +15,20 @@ SampleOutput::SampleOutput(uint32_t index, const Tokenizer& tokenizer, const Par
       tokenizer_(tokenizer),
       logprobs_(sampling.logprobs >= 0),
       seed_(sampling.seed),
-      text_(tokenizer, parsed.stops, sampling.stop_ids, parsed.include_stop) {}
+      text_(tokenizer, parsed.stops, sampling.stop_ids, parsed.include_stop) {
+  facts_.prompt_tokens = static_cast<uint32_t>(parsed.samples[index].prompt.size());
+}
 
 bool SampleOutput::Apply(Event event) {
   SLUICE_CHECK(!finish_.has_value());
   const bool stopped_before = text_.stopped();
+  if (event.finish.has_value()) {
+    Tokens cached;
+    for (const Tokens tier : event.finish->stats.cached) cached += tier;
+    facts_.cached_tokens = static_cast<uint32_t>(cached.value());
+  } else if (event.token.has_value()) {
+    facts_.cached_tokens = static_cast<uint32_t>(event.cached.value());
+  }
   // Tokens drawn between a stop string and the cancellation are nobody's.
   if (event.token.has_value() && !stopped_before) AddToken(*event.token);
   if (event.finish.has_value()) {
@@ -30,8 +39,13 @@ bool SampleOutput::Apply(Event event) {
 }
 
 absl::Status SampleOutput::error() const {
-  if (!finish_.has_value() || text_.stopped()) return absl::OkStatus();
+  if (!finish_.has_value() || text_.stopped() || WasAborted()) return absl::OkStatus();
   return finish_->status;
+}
+
+bool SampleOutput::WasAborted() const {
+  return aborted_ && finish_.has_value() && finish_->reason == FinishReason::kCancelled &&
+         absl::IsCancelled(finish_->status);
 }
 
 v1::Output SampleOutput::TakeOutput() {
@@ -51,7 +65,7 @@ v1::Finished SampleOutput::MakeFinished(const std::string& request_id, bool link
   } else if (finish_->reason == FinishReason::kStop) {
     finished.set_finish_reason(v1::FINISH_REASON_STOP);
     finished.set_matched_stop_token_id(static_cast<uint32_t>(last_token_));
-  } else {
+  } else if (!WasAborted()) {
     finished.set_finish_reason(v1::FINISH_REASON_LENGTH);
   }
   *finished.mutable_usage() = MakeUsage(finish_->stats, output_tokens_);

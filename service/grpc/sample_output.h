@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "scheduler/request.h"
 #include "scheduler/scheduler.h"
+#include "service/grpc/generate_dialect.h"
 #include "service/grpc/request_checks.h"
 #include "service/grpc/text_stream.h"
 #include "service/tokenizer/tokenizer.h"
@@ -32,11 +33,15 @@ class SampleOutput {
 
   // The Finish event has come.
   bool ended() const { return finish_.has_value(); }
+  // The request was aborted: if the engine has not ended it otherwise, that counts as an end like
+  // any other, not as a failure.
+  void Abort() { aborted_ = true; }
   // Why the sample failed; OK while it has not.
   absl::Status error() const;
 
   // There is something for an Output message.
   bool has_output() const { return pending_.token_ids_size() > 0 || !pending_.text().empty(); }
+  SampleFacts facts() const { return facts_; }
   Tokens pending_tokens() const { return Tokens(pending_.token_ids_size()); }
   v1::Output TakeOutput();
 
@@ -44,6 +49,7 @@ class SampleOutput {
   v1::Finished MakeFinished(const std::string& request_id, bool link_emulated) const;
 
  private:
+  bool WasAborted() const;
   void AddToken(const SampledToken& token);
   void AddLogprobs(const SampledToken& token);
 
@@ -56,6 +62,8 @@ class SampleOutput {
   v1::Output pending_;
   int64_t output_tokens_ = 0;
   TokenId last_token_ = -1;
+  SampleFacts facts_;
+  bool aborted_ = false;
   std::optional<Event::Finish> finish_;
 };
 

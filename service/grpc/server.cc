@@ -1,10 +1,7 @@
 #include "service/grpc/server.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
 #include <mutex>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,41 +14,14 @@
 #include "service/grpc/control_service.h"
 #include "service/grpc/health_service.h"
 #include "service/grpc/inference_service.h"
+#include "service/grpc/load_monitor.h"
+#include "service/grpc/orca_service.h"
+#include "service/grpc/server_tls.h"
 #include "service/grpc/stream_pump.h"
+#include "service/grpc/vllm_service.h"
 
 namespace sluice {
 namespace {
-
-absl::StatusOr<std::string> ReadPem(const char* field, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    return absl::NotFoundError(absl::StrCat(field, ": cannot read ", path));
-  }
-  return content.str();
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(
-    const GrpcServerOptions& options) {
-  if (options.tls_certificate.empty() && options.tls_key.empty() && options.tls_ca.empty()) {
-    return grpc::InsecureServerCredentials();
-  }
-  if (options.tls_certificate.empty() || options.tls_key.empty()) {
-    return absl::InvalidArgumentError(
-        "tls: certificate and key must both be given; add the missing file");
-  }
-  grpc::SslServerCredentialsOptions ssl;
-  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  SLUICE_ASSIGN_OR_RETURN(pair.private_key, ReadPem("tls key", options.tls_key));
-  SLUICE_ASSIGN_OR_RETURN(pair.cert_chain, ReadPem("tls certificate", options.tls_certificate));
-  ssl.pem_key_cert_pairs.push_back(std::move(pair));
-  if (!options.tls_ca.empty()) {
-    SLUICE_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem("tls ca", options.tls_ca));
-    ssl.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
-  }
-  return grpc::SslServerCredentials(ssl);
-}
 
 // "host:port", with brackets around an IPv6 address.
 std::string JoinHostPort(const std::string& host, int port) {
@@ -103,7 +73,11 @@ class GrpcServer::Impl {
         pump(std::make_shared<StreamPump>(options.pump_threads)),
         health(context),
         control(context, health),
-        inference(context, pump) {}
+        monitor(context),
+        generate(context, monitor, pump),
+        inference(generate),
+        vllm(generate, health),
+        orca(context, monitor) {}
 
   const ServiceContext context;
   const std::string host;
@@ -111,7 +85,11 @@ class GrpcServer::Impl {
   const std::shared_ptr<StreamPump> pump;  // shared with calls that end late
   HealthService health;
   ControlService control;
+  LoadMonitor monitor;
+  GenerateShared generate;
   InferenceService inference;
+  VllmService vllm;
+  OrcaService orca;
   std::unique_ptr<grpc::Server> server;
   std::once_flag shut_down;
 };
@@ -120,7 +98,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
                                                               ServiceContext context) {
   SLUICE_RETURN_IF_ERROR(Validate(options));
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
-                          MakeCredentials(options));
+                          MakeServerCredentials(options.tls));
   auto impl = std::make_unique<Impl>(options, std::move(context));
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
@@ -128,14 +106,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   const std::string address = JoinHostPort(options.host, options.port);
   builder.AddListeningPort(address, credentials, &impl->port);
   builder.RegisterService(&impl->inference);
+  builder.RegisterService(&impl->vllm);
+  builder.RegisterService(&impl->orca);
   builder.RegisterService(&impl->control);
   builder.RegisterService(&impl->health);
   impl->server = builder.BuildAndStart();
   if (impl->server == nullptr || impl->port == 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot listen on ", address,
-        ": in use, not an address of this machine, or (with tls) a bad certificate; choose another "
-        "host or port"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", address,
+                     ": in use, or not an address of this machine; choose another host or port"));
   }
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
@@ -153,9 +132,12 @@ void GrpcServer::Shutdown(absl::Duration grace) {
     impl_->control.BeginDrain();
     impl_->control.Shutdown();
     impl_->health.Shutdown();
+    impl_->vllm.Shutdown();
+    impl_->orca.Shutdown();
     impl_->server->Shutdown(
         absl::ToChronoTime(absl::Now() + std::min(grace, absl::Hours(24 * 365))));
     impl_->pump->Stop();
+    impl_->monitor.Stop();
   });
 }
 

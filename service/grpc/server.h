@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "service/grpc/server_tls.h"
 #include "service/grpc/service_context.h"
 
 namespace sluice {
@@ -24,11 +25,8 @@ struct GrpcServerOptions {
   // Largest request message; above it, RESOURCE_EXHAUSTED. A prompt of a million ids needs 5 MiB.
   int64_t max_receive_bytes = int64_t{64} << 20;
 
-  // PEM files. Certificate and key together turn TLS on; with `tls_ca` clients must show a
-  // certificate signed by it.
-  std::string tls_certificate;
-  std::string tls_key;
-  std::string tls_ca;
+  // None by default.
+  ServerTls tls;
 
   // --- Performance ---
 

@@ -1,25 +1,29 @@
+#include "service/telemetry/metrics_server.h"
+
 #include <exception>
-#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "prometheus/collectable.h"
 #include "prometheus/exposer.h"
-#include "prometheus/registry.h"
-#include "service/telemetry/metrics.h"
 
 namespace sluice {
 
 class MetricsServer::Impl {
  public:
-  explicit Impl(const std::string& address) : exposer(address, /*num_threads=*/2) {}
+  Impl(const std::string& address, std::vector<MetricsPage> list)
+      : pages(std::move(list)), exposer(address, /*num_threads=*/2) {
+    for (const MetricsPage& page : pages) exposer.RegisterCollectable(page.content, page.path);
+  }
 
+  const std::vector<MetricsPage> pages;  // the exposer holds weak references
   prometheus::Exposer exposer;
 };
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(
-    const std::string& address, std::shared_ptr<prometheus::Registry> registry) {
+    const std::string& address, std::vector<MetricsPage> pages) {
   try {
-    auto impl = std::make_unique<Impl>(address);
-    impl->exposer.RegisterCollectable(registry, "/metrics");
+    auto impl = std::make_unique<Impl>(address, std::move(pages));
     return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(impl)));
   } catch (const std::exception& e) {
     return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address, ": ", e.what(),
