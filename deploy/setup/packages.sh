@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Sluice needs, and only those that are missing.
 #
-#   packages.sh [GROUP]...     GROUP: build (default), lint, clang, metrics
+#   packages.sh [GROUP]...     GROUP: build (default), runtime, lint, clang, metrics, container
 #   packages.sh --list [GROUP]...
 #
 # Exits 0 at once, without touching apt, if nothing is missing.
@@ -13,15 +13,31 @@ build=(
   protobuf-compiler protobuf-compiler-grpc               # proto/
   libprotobuf-dev libgrpc++-dev libabsl-dev              # service/grpc
   prometheus-cpp-dev                                     # service/telemetry
+  libboost-dev                                           # service/http: Beast, headers only
   nlohmann-json3-dev libpcre2-dev libutf8proc-dev        # backend/model, service/tokenizer
   libcli11-dev libspdlog-dev libyaml-cpp-dev             # service/cli, service/config
   zlib1g-dev                                             # service/workload: .gz traces
   libdnnl-dev libhwy-dev libgomp1 libxxhash-dev          # backend/cpu, prefix hashes
+  liburing-dev                                           # backend/kv: the disk tier
   libgtest-dev libgmock-dev libbenchmark-dev python3     # tests/
+)
+# What a machine needs that only runs the binary: the libraries it is linked with. tests/deploy checks
+# this list against the binary.
+runtime=(
+  libgrpc++1.51 libgrpc29 libprotobuf32 libabsl20220623  # service/grpc
+  libssl3                                                # service/grpc: certificates, digests
+  libprometheus-cpp-core1.0 libprometheus-cpp-pull1.0    # service/telemetry
+  libpcre2-8-0 libutf8proc2                              # service/tokenizer
+  libspdlog1.10 libfmt9 libyaml-cpp0.7                   # service/cli, service/config
+  zlib1g                                                 # service/workload: .gz traces
+  libdnnl2 libhwy1 libgomp1                              # backend/cpu
+  liburing2                                              # backend/kv
 )
 lint=(clang-format clang-tidy)
 clang=(clang)          # presets clang and tsan
-metrics=(prometheus)   # promtool, which one end-to-end test uses if it is there
+metrics=(prometheus tmux)   # end-to-end tests: what operators see; skipped where they are missing
+# Build and run the image without Docker: deploy/container/check.sh.
+container=(buildah umoci mmdebstrap runc uidmap)
 
 list_only=false
 if [[ ${1:-} == --list ]]; then
@@ -33,10 +49,15 @@ wanted=()
 for group in "${@:-build}"; do
   case $group in
     build) wanted+=("${build[@]}") ;;
+    runtime) wanted+=("${runtime[@]}") ;;
     lint) wanted+=("${lint[@]}") ;;
     clang) wanted+=("${clang[@]}") ;;
     metrics) wanted+=("${metrics[@]}") ;;
-    *) echo "packages.sh: unknown group '$group'; want build, lint, clang or metrics" >&2; exit 2 ;;
+    container) wanted+=("${container[@]}") ;;
+    *)
+      echo "packages.sh: unknown group '$group'; want build, runtime, lint, clang, metrics or container" >&2
+      exit 2
+      ;;
   esac
 done
 

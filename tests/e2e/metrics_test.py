@@ -45,6 +45,20 @@ FAMILIES = {
     "sluice_inter_token_latency_seconds": ("histogram", {}),
     "sluice_e2e_request_latency_seconds": ("histogram", {}),
     "sluice_request_queue_seconds": ("histogram", {}),
+    "sluice_request_kappa_ratio": ("histogram", {}),
+    "sluice_request_slack_seconds": ("histogram", {}),
+    "sluice_kappa_critical_ratio": ("gauge", {}),
+    "sluice_request_plans_total": (
+        "counter", {"plan": {"resident", "load", "split", "in_place", "recompute"}}),
+    "sluice_request_time_seconds_total": (
+        "counter", {"part": {"queue", "load", "stall", "prefill", "decode"}}),
+    "sluice_scheduler_ttft_prediction_error_ratio": ("histogram", {}),
+    "sluice_wait_bounds_broken_total": ("counter", {}),
+    "sluice_tenant_requests_total": ("counter", {"tenant": {"default"}}),
+    "sluice_time_per_output_token_seconds": ("histogram", {}),
+    "sluice_step_seconds": ("histogram", {}),
+    "process_resident_memory_bytes": ("gauge", {}),
+    "process_cpu_seconds_total": ("counter", {}),
     "sluice_build_info": ("gauge", {}),
     "sluice_config_info": ("gauge", {}),
 }
@@ -98,6 +112,41 @@ class MetricsTest(harness.TestCase):
         for tier in TIERS:
             self.assertLessEqual(metrics.value("sluice_kv_tier_used_bytes", tier=tier),
                                  metrics.value("sluice_kv_tier_capacity_bytes", tier=tier))
+
+    def test_request_parts_sum_to_the_latency(self):
+        metrics = self.busy_server().metrics()
+        self.assertAlmostEqual(metrics.value("sluice_request_time_seconds_total"),
+                               metrics.value("sluice_e2e_request_latency_seconds_sum"), places=6)
+        self.assertGreater(metrics.value("sluice_request_time_seconds_total", part="prefill"), 0)
+
+    def test_tenants_are_told_apart(self):
+        server = self.start_server()
+        for tenant in ("acme", "acme", "zeta"):
+            server.generate("Once", max_tokens=5, ignore_eos=True, tenant=tenant)
+        metrics = server.metrics()
+        for tenant, requests in (("acme", 2), ("zeta", 1), ("default", 0)):
+            at = {"tenant": tenant}
+            self.assertEqual(metrics.value("sluice_tenant_requests_total", outcome="finished", **at), requests)
+            self.assertEqual(metrics.value("sluice_tenant_tokens_total", kind="output", **at), 5 * requests)
+
+    def test_the_second_page_has_the_names_of_vllm(self):
+        server = self.busy_server()
+        self.assert_quiet(server)
+        native = server.metrics()
+        with harness.urllib.request.urlopen(
+                f"http://127.0.0.1:{server.metrics_port}/metrics/vllm", timeout=20) as response:
+            aliases = exposition.parse(response.read().decode())
+        self.assertTrue(all(name.startswith(("vllm:", "exposer_")) for name in aliases.types))
+        for alias, name, labels in (
+                ("vllm:num_requests_waiting", "sluice_requests_waiting", {}),
+                ("vllm:generation_tokens_total", "sluice_generated_tokens_total", {}),
+                ("vllm:prompt_tokens_total", "sluice_prompt_tokens_total", {}),
+                ("vllm:time_to_first_token_seconds_count", "sluice_time_to_first_token_seconds_count", {}),
+                ("vllm:prefix_cache_hits_total", "sluice_prompt_tokens_total", {"source": "device"}),
+                ("vllm:kv_offload_load_bytes_total", "sluice_kv_transfer_bytes_total", {"dst": "device"})):
+            self.assertEqual(aliases.value(alias), native.value(name, **labels), alias)
+        self.assertEqual(aliases.label_values("vllm:num_requests_running", "engine"), {"0"})
+        self.assertEqual(aliases.label_values("vllm:cache_config_info", "num_gpu_blocks"), {"64"})
 
     def test_activity_states_sum_to_wall_time(self):
         server = self.busy_server()

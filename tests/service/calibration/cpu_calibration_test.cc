@@ -42,6 +42,7 @@ TEST(CpuCalibrationTest, MakesAProfileThatReadsBack) {
   const auto again = HardwareFromJson(HardwareToJson(profile), "file");
   ASSERT_THAT(again, IsOk());
   EXPECT_EQ(again->attention_sustained, profile.attention_sustained);
+  EXPECT_EQ(again->host_attention, profile.host_attention);
   EXPECT_EQ(again->to_device.sustained, profile.to_device.sustained);
   EXPECT_EQ(again->sources, profile.sources);
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
@@ -57,6 +58,7 @@ TEST(CpuCalibrationTest, EverySectionSaysWhereItsNumbersAreFrom) {
                 AllOf(HasSubstr("sluice calibrate, 2026-01-02"), HasSubstr("80 % of")))
         << section;
   }
+  EXPECT_THAT(calibration->profile.sources.at("host"), HasSubstr("attention in place, decode"));
   EXPECT_THAT(calibration->profile.sources.at("power"), HasSubstr("not measured"));
 }
 

@@ -63,6 +63,24 @@ TEST(ServeConfigTest, MetricsCanBeOffFreeOrFixed) {
   EXPECT_EQ(config.MetricsPort(), 0);
 }
 
+TEST(ServeConfigTest, TheHttpPortIsOffOnRequestOnly) {
+  ServeConfig config;
+  config.model = std::string("m");
+  EXPECT_EQ(config.HttpPort(), kDefaultHttpPort);
+  for (const char* off : {"off", "0"}) {
+    config.http_port = std::string(off);
+    EXPECT_EQ(config.HttpPort(), std::nullopt);
+  }
+  config.http_port = std::string("auto");
+  EXPECT_EQ(config.HttpPort(), 0);
+  config.http_port = std::string("50051");
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--http-port: 50051 is also --port")));
+  config.http_port = std::string("9090");
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--http-port: 9090 is also --metrics-port")));
+}
+
 TEST(ServeConfigTest, ValidateNamesTheField) {
   ServeConfig config;
   config.model = std::string("m");
@@ -97,6 +115,29 @@ TEST(ServeConfigTest, ACpuServerNeedsAModelAndASimulatedOneHasNone) {
   config.host_kv_blocks = Blocks(3);
   EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
                                           HasSubstr("--host-kv-blocks: not with --backend=sim")));
+}
+
+TEST(ServeConfigTest, ADiskTierNeedsItsDirectoryAHostPoolAndSomethingToReuse) {
+  ServeConfig config;
+  config.model = "m";
+  config.kv_disk_bytes = MiB(64);
+  const auto refused = [&config](const char* why) {
+    EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+  };
+  refused("--kv-disk-gib: needs --kv-disk-dir");
+  config.kv_disk_dir = "d";
+  EXPECT_THAT(config.Validate(), IsOk());
+  EXPECT_EQ(config.DiskBytes(), MiB(64));
+  config.kv_disk_bytes.reset();
+  EXPECT_EQ(config.DiskBytes(), kDefaultDiskBytes);
+  config.host_kv_blocks = Blocks(0);
+  refused("--kv-disk-dir: needs a host pool");
+  config.host_kv_blocks.reset();
+  config.prefix_caching = false;
+  refused("--kv-disk-dir: holds KV to be reused");
+  config.backend = "sim";
+  config.model.clear();
+  refused("--kv-disk-dir: not with --backend=sim");
 }
 
 TEST(MemoryTest, AControlGroupLimitCountsIfItIsSmaller) {

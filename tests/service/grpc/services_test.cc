@@ -7,6 +7,7 @@
 #include "grpcpp/generic/generic_stub.h"
 #include "gtest/gtest.h"
 #include "prometheus/registry.h"
+#include "prometheus/collectable.h"
 #include "prometheus/text_serializer.h"
 #include "tests/service/grpc/test_server.h"
 #include "tests/support/status_matchers.h"
@@ -202,12 +203,12 @@ TEST(ServicesTest, BadOptionsAreNamed) {
   EXPECT_THAT(GrpcServer::Start(port, server.MakeContext()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("port: 70000")));
   GrpcServerOptions key;
-  key.tls_certificate = "/nonexistent/cert.pem";
+  key.tls.certificate = "/nonexistent/cert.pem";
   EXPECT_THAT(GrpcServer::Start(key, server.MakeContext()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tls")));
-  key.tls_key = "/nonexistent/key.pem";
+  key.tls.key = "/nonexistent/key.pem";
   EXPECT_THAT(GrpcServer::Start(key, server.MakeContext()),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/key.pem")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/cert.pem")));
 }
 
 TEST(ServicesTest, RandomBytesAreInvalidArgumentForEveryMethod) {
@@ -298,7 +299,7 @@ TEST(ServicesTest, EveryRpcIsCounted) {
   server.Generate(PlainRequest("x", 3));
   server.Load();
   const auto text = [&] {
-    return prometheus::TextSerializer().Serialize(server.metrics().registry()->Collect());
+    return prometheus::TextSerializer().Serialize(server.metrics().native()->Collect());
   };
   // A call is counted when gRPC has let go of it, a moment after the client has its status.
   const std::string bad_count =

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
+#include "service/access/access_control.h"
 #include "service/engine/engine.h"
 #include "service/grpc/server.h"
 #include "service/telemetry/metrics.h"
@@ -35,6 +36,10 @@ struct TestServerOptions {
   GrpcServerOptions grpc;
   Tokens stream_capacity{4096};
   SamplingDefaults sampling;
+  EngineOptions engine;
+  std::string model_path;
+  std::function<void(const RequestEnd&)> on_request_end;
+  std::shared_ptr<AccessControl> access;  // null: everybody may do everything
 
   TestServerOptions() {
     scheduler.max_model_len = Tokens(4096);
@@ -83,7 +88,7 @@ class TestServer {
         backend_(MakeInfo(options_), MonotonicNow),
         metrics_(backend_.info(), "fake"),
         scheduler_(options_.scheduler),
-        loop_(scheduler_, backend_, &metrics_, MonotonicNow, EngineOptions()),
+        loop_(scheduler_, backend_, &metrics_, MonotonicNow, options_.engine),
         engine_(std::make_unique<Engine>(loop_)) {
     auto server = GrpcServer::Start(options_.grpc, MakeContext());
     SLUICE_CHECK(server.ok());
@@ -123,6 +128,9 @@ class TestServer {
   ServiceContext MakeContext() {
     ServiceContext context{*engine_, tokenizer_, metrics_, MonotonicNow, {}, {}, Tokens(0)};
     context.info.set_model("fake");
+    context.info.set_model_path(options_.model_path);
+    context.on_request_end = options_.on_request_end;
+    context.access = options_.access.get();
     context.info.set_vocab_size(static_cast<uint32_t>(tokenizer_.vocab_size()));
     context.info.set_max_model_len(static_cast<uint32_t>(options_.scheduler.max_model_len.value()));
     context.info.add_eos_token_ids(FakeTokenizer::kEos);

@@ -1,11 +1,15 @@
 #include "service/telemetry/metrics.h"
 
+#include <algorithm>
 #include <sstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
-#include "prometheus/registry.h"
+#include "prometheus/collectable.h"
 #include "prometheus/text_serializer.h"
+#include "service/telemetry/buckets.h"
+#include "service/telemetry/metrics_server.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
@@ -26,7 +30,7 @@ BackendInfo Info() {
 
 std::string Scrape(const Metrics& metrics) {
   std::ostringstream out;
-  prometheus::TextSerializer().Serialize(out, metrics.registry()->Collect());
+  prometheus::TextSerializer().Serialize(out, metrics.native()->Collect());
   return out.str();
 }
 
@@ -41,6 +45,11 @@ constexpr char kModel[] = "model=\"m\"";
 std::string Series(const std::string& name, const std::string& label = "") {
   if (label.empty()) return name + "{" + kModel + "}";
   return name + "{" + kModel + "," + label + "}";
+}
+
+// A series that is made at the scrape: its own label comes first.
+std::string Device(const std::string& name, const std::string& more = "") {
+  return name + "{device=\"cpu0\"," + kModel + more + "}";
 }
 
 TEST(MetricsTest, EverySeriesExistsFromTheStart) {
@@ -78,11 +87,11 @@ TEST(MetricsTest, TheFourStatesSumToWallTime) {
   double sum = 0;
   for (const char* state : {"compute_only", "transfer_only", "both", "idle"}) {
     sum += Value(text,
-                 Series("sluice_activity_seconds_total", std::string("state=\"") + state + "\""));
+                 Device("sluice_activity_seconds_total", std::string(",state=\"") + state + "\""));
   }
   EXPECT_DOUBLE_EQ(sum, absl::ToDoubleSeconds(activity.wall()));
-  EXPECT_EQ(Value(text, Series("sluice_overlap_seconds_total")), 3);
-  EXPECT_EQ(Value(text, Series("sluice_compute_busy_seconds_total")), 4);
+  EXPECT_EQ(Value(text, Device("sluice_overlap_seconds_total")), 3);
+  EXPECT_EQ(Value(text, Device("sluice_compute_busy_seconds_total")), 4);
 }
 
 TEST(MetricsTest, TiersAreInBytesAndPinnedCountsReferencedAndInTransit) {
@@ -116,12 +125,153 @@ TEST(MetricsTest, RefusedRequestsAreCountedApart) {
   EXPECT_EQ(Value(text, Series("sluice_requests_total", "outcome=\"error\"")), 0);
 }
 
+// A request that waited 1 s, loaded for 2 s (0.5 s of it while the device idled), and then decoded.
+Event::Finish Finished(absl::Time arrival) {
+  Event::Finish finish;
+  finish.reason = FinishReason::kLength;
+  RequestStats& stats = finish.stats;
+  stats.arrival = arrival;
+  stats.admitted = arrival + absl::Seconds(1);
+  stats.first_token = arrival + absl::Seconds(4);
+  stats.finished = arrival + absl::Seconds(9);
+  stats.prompt = Tokens(100);
+  stats.output = Tokens(6);
+  stats.cached = {Tokens(20), Tokens(60), Tokens(0), Tokens(0)};
+  stats.computed = Tokens(20);
+  stats.load_busy = absl::Seconds(2);
+  stats.load_exposed = absl::Milliseconds(500);
+  stats.device_share = absl::Seconds(3);
+  stats.predicted_ttft = absl::Seconds(2);
+  stats.wait_bound = absl::Milliseconds(900);
+  return finish;
+}
+
+RequestTimes FirstStepAfter(absl::Time arrival, absl::Duration wait) {
+  RequestTimes times;
+  times.first_step = arrival + wait;
+  times.prefill = absl::Milliseconds(1500);
+  return times;
+}
+
+TEST(MetricsTest, ThePartsOfARequestSumToItsLatency) {
+  Metrics metrics(Info(), "m");
+  const absl::Time arrival = absl::FromUnixSeconds(1000);
+  const int tenant = metrics.OnArrival("t");
+  metrics.OnFinish(tenant, Finished(arrival), FirstStepAfter(arrival, absl::Seconds(2)));
+  const std::string text = Scrape(metrics);
+  const auto part = [&](const std::string& name) {
+    return Value(text, Series("sluice_request_time_seconds_total", "part=\"" + name + "\""));
+  };
+  EXPECT_DOUBLE_EQ(part("queue"), 1);
+  EXPECT_DOUBLE_EQ(part("load"), 1);
+  EXPECT_DOUBLE_EQ(part("stall"), 0.5);
+  EXPECT_DOUBLE_EQ(part("prefill"), 1.5);
+  EXPECT_DOUBLE_EQ(part("decode"), 5);
+  EXPECT_DOUBLE_EQ(Value(text, Series("sluice_e2e_request_latency_seconds_sum")), 9);
+}
+
+TEST(MetricsTest, ARequestThatWasNeverAdmittedOnlyQueued) {
+  Metrics metrics(Info(), "m");
+  Event::Finish finish = Finished(absl::FromUnixSeconds(1000));
+  finish.reason = FinishReason::kDeadline;
+  finish.stats.admitted = finish.stats.first_token = absl::InfiniteFuture();
+  metrics.OnFinish(metrics.OnArrival("t"), finish, {});
+  const std::string text = Scrape(metrics);
+  EXPECT_EQ(Value(text, Series("sluice_request_time_seconds_total", "part=\"queue\"")), 9);
+  EXPECT_EQ(Value(text, Series("sluice_request_time_seconds_total", "part=\"decode\"")), 0);
+  EXPECT_EQ(Value(text, Series("sluice_requests_total", "outcome=\"deadline\"")), 1);
+  EXPECT_EQ(Value(text, Series("sluice_request_queue_seconds_count")), 0);
+}
+
+TEST(MetricsTest, KappaSlackPredictionAndPromiseAreCounted) {
+  Metrics metrics(Info(), "m");
+  const absl::Time arrival = absl::FromUnixSeconds(1000);
+  metrics.OnFinish(metrics.OnArrival("t"), Finished(arrival),
+                   FirstStepAfter(arrival, absl::Seconds(2)));
+  const std::string text = Scrape(metrics);
+  EXPECT_EQ(Value(text, Series("sluice_request_kappa_ratio_sum")), 3);
+  EXPECT_DOUBLE_EQ(Value(text, Series("sluice_request_slack_seconds_sum")), -0.5);
+  EXPECT_EQ(Value(text, Series("sluice_scheduler_predicted_ttft_seconds_sum")), 2);
+  EXPECT_EQ(Value(text, Series("sluice_scheduler_ttft_prediction_error_ratio_sum")), 1);
+  EXPECT_EQ(Value(text, Series("sluice_wait_bounds_broken_total")), 1);
+}
+
+TEST(MetricsTest, TenantsAreBoundedInNumber) {
+  Metrics metrics(Info(), "m");
+  const auto lines = [&] {
+    const std::string text = Scrape(metrics);
+    return std::count(text.begin(), text.end(), '\n');
+  };
+  for (int i = 0; i < kMaxTenants + 5; ++i) {
+    const int slot = metrics.OnArrival(absl::StrCat("tenant-", i));
+    metrics.OnFinish(slot, Finished(absl::FromUnixSeconds(1000)), {});
+  }
+  const auto full = lines();
+  const int other = metrics.OnArrival("one more");
+  metrics.OnFinish(other, Finished(absl::FromUnixSeconds(1000)), {});
+  EXPECT_EQ(other, metrics.OnArrival("and another"));
+  EXPECT_EQ(lines(), full);
+  EXPECT_EQ(Value(Scrape(metrics),
+                  Series("sluice_tenant_requests_total", "outcome=\"finished\",tenant=\"other\"")),
+            7);  // "default" has the first place
+  EXPECT_EQ(metrics.BusiestTenants(3).size(), 3U);
+}
+
+TEST(MetricsTest, ThePageHasABoundedNumberOfSeries) {
+  Metrics metrics(Info(), "m");
+  for (int i = 0; i < 3 * kMaxTenants; ++i) metrics.OnArrival(absl::StrCat("t", i));
+  size_t samples = 0;
+  for (const prometheus::MetricFamily& family : metrics.native()->Collect()) {
+    for (const prometheus::ClientMetric& sample : family.metric) {
+      samples += sample.histogram.bucket.empty() ? 1 : sample.histogram.bucket.size() + 2;
+    }
+  }
+  EXPECT_LT(samples, 1500U);
+}
+
+TEST(MetricsTest, ActivityIsReadWhenSomebodyScrapes) {
+  ActivitySnapshot activity;
+  MetricsOptions options;
+  options.read_activity = [&] { return activity; };
+  Metrics metrics(Info(), "m", std::move(options));
+  activity.idle = absl::Seconds(5);
+  EXPECT_EQ(Value(Scrape(metrics), Device("sluice_activity_seconds_total", ",state=\"idle\"")), 5);
+  activity.idle = absl::Seconds(6);
+  EXPECT_EQ(Value(Scrape(metrics), Device("sluice_activity_seconds_total", ",state=\"idle\"")), 6);
+}
+
+TEST(MetricsTest, CopiesUnderWayAreCountedUpAndDown) {
+  Metrics metrics(Info(), "m");
+  metrics.OnCopiesStarted(LinkDirection::kDeviceToHost, 3);
+  metrics.OnCopy(LinkDirection::kDeviceToHost, {}, absl::ZeroDuration());
+  EXPECT_EQ(Value(Scrape(metrics),
+                  Series("sluice_kv_transfer_inflight_operations", "dst=\"host\",src=\"device\"")),
+            2);
+}
+
+TEST(MetricsTest, LatencyBucketsHoldVllmsAndAscend) {
+  for (const double bound : {.001, .005, .01, .25, 2.5, 2560.0}) {
+    EXPECT_THAT(buckets::kTtftSeconds, ::testing::Contains(bound));
+  }
+  for (const double bound : {.01, .025, .75, 80.0}) {
+    EXPECT_THAT(buckets::kItlSeconds, ::testing::Contains(bound));
+  }
+  for (const auto* bounds :
+       {&buckets::kTtftSeconds, &buckets::kItlSeconds, &buckets::kE2eSeconds,
+        &buckets::kTenantSeconds, &buckets::kCopySeconds, &buckets::kCopyBytes,
+        &buckets::kStepTokens, &buckets::kStepSeconds, &buckets::kRequestTokens,
+        &buckets::kRpcSeconds, &buckets::kKappa, &buckets::kSlackSeconds, &buckets::kErrorRatio}) {
+    EXPECT_TRUE(std::is_sorted(bounds->begin(), bounds->end()));
+    EXPECT_EQ(std::adjacent_find(bounds->begin(), bounds->end()), bounds->end());
+  }
+}
+
 TEST(MetricsServerTest, ASecondServerOnThePortIsUnavailable) {
   Metrics metrics(Info(), "m");
-  auto first = MetricsServer::Start("127.0.0.1:0", metrics.registry());
+  auto first = MetricsServer::Start("127.0.0.1:0", {{"/metrics", metrics.native()}});
   ASSERT_THAT(first, testing::IsOk());
   const std::string address = "127.0.0.1:" + std::to_string((*first)->port());
-  EXPECT_THAT(MetricsServer::Start(address, metrics.registry()),
+  EXPECT_THAT(MetricsServer::Start(address, {{"/metrics", metrics.native()}}),
               testing::StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
 }
 
