@@ -22,7 +22,7 @@ namespace sluice {
 
 class SampleOutput {
  public:
-  // `tokenizer` must outlive this.
+  // `tokenizer` must outlive this. REQUIRES: `parsed` has a sample `index`.
   SampleOutput(uint32_t index, const Tokenizer& tokenizer, const ParsedRequest& parsed,
                const SamplingParams& sampling);
 

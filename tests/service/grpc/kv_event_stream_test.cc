@@ -37,8 +37,9 @@ std::string Prompt(char name, size_t blocks) { return std::string(blocks * kBloc
 // One subscription, and what it has told.
 class Index {
  public:
-  explicit Index(TestServer& server, uint64_t start = 0)
-      : stub_(VllmEngine::NewStub(server.NewChannel())) {
+  explicit Index(TestServer& server, uint64_t start = 0,
+                 const grpc::ChannelArguments& arguments = {})
+      : stub_(VllmEngine::NewStub(server.NewChannel(arguments))) {
     common::SubscribeKvEventsRequest request;
     request.set_start_sequence_number(start);
     reader_ = stub_->SubscribeKvEvents(&context_, request);
@@ -216,7 +217,11 @@ TEST(KvEventStreamTest, WhoReadsTooSlowlyIsDroppedAndNobodyWaits) {
   options.scheduler.device_blocks = Blocks(4096);
   options.scheduler.step_token_limit = Tokens(4096);
   TestServer server(options);
-  Index slow(server);
+  // A window that does not grow: the server notices soon that nobody reads.
+  grpc::ChannelArguments small;
+  small.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  small.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 15U);
+  Index slow(server, 0, small);
   slow.WaitForMetadata();
   // More than the connection's buffers hold.
   for (int i = 0; i < 60; ++i) {

@@ -168,6 +168,7 @@ TEST(SampleOutputTest, CancelAfterAStopStringIsAStop) {
   const FakeTokenizer tokenizer;
   ParsedRequest parsed;
   parsed.stops = std::make_shared<const StopMatcher>(std::vector<std::string>{"!!"});
+  parsed.samples.resize(3);
   SampleOutput sample(2, tokenizer, parsed, SamplingParams());
   EXPECT_FALSE(sample.Apply(Token('a')));
   EXPECT_FALSE(sample.Apply(Token('!')));
@@ -191,6 +192,7 @@ TEST(SampleOutputTest, FailureIsTheEnginesStatus) {
   const FakeTokenizer tokenizer;
   ParsedRequest parsed;
   parsed.stops = std::make_shared<const StopMatcher>(std::vector<std::string>{});
+  parsed.samples.resize(1);
   SampleOutput sample(0, tokenizer, parsed, SamplingParams());
   EXPECT_THAT(sample.error(), IsOk());
   sample.Apply(End(FinishReason::kDeadline, absl::DeadlineExceededError("late")));
