@@ -40,6 +40,7 @@ build: packages ## Build everything (preset release): build/release/sluice.
 
 .PHONY: test
 test: build ## Build, then run all tests.
+	@$(packages) metrics
 	@$(call ctest,release)
 
 .PHONY: bench

@@ -38,7 +38,7 @@ def _pod():
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532,
                             "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{
-            "name": "sluice", "image": "r:5000/sluice:0.2.0",
+            "name": "sluice", "image": "r:5000/sluice:0.3.0",
             "args": ["serve", "--host=0.0.0.0", "--port=50051", "--metrics-port=9090", "--model=/models/m",
                      "--threads=2", "--shutdown-timeout=45"],
             "ports": [{"name": "grpc", "containerPort": 50051}, {"name": "metrics", "containerPort": 9090}],
