@@ -27,7 +27,8 @@ void KvCache::Match(const TokenPath& path, Blocks limit, KvMatch* match) {
   SLUICE_CHECK(limit.size() <= path.hashes.size());
   const size_t width = options_.tokens_per_block.size();
   const auto find = [&](NodeId parent, size_t i) {
-    return index_.Find(parent, path.salt, path.hashes[i], path.tokens.subspan(i * width, width));
+    return index_.Find(parent, path.salt, path.hashes[i], path.tokens.subspan(i * width, width),
+                       path.sequence);
   };
   Tally tally;
   bool usable = true;

@@ -52,6 +52,9 @@ struct TokenPath {
   std::span<const TokenId> tokens;
   std::span<const Hash128> hashes;  // of blocks 0, 1, …; at least as many as the call needs
   uint64_t salt = 0;
+  // Names the sequence, for ever: another one never has it, and `tokens` only grow under it. 0: no
+  // name. With one, tokens that were compared with a block's once are not compared again.
+  uint64_t sequence = 0;
 };
 
 // What the cache holds of a sequence, from its start on. Good until the cache changes.

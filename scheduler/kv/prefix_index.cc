@@ -17,32 +17,37 @@ PrefixIndex::PrefixIndex(Tokens tokens_per_block, Blocks expected_nodes)
 }
 
 bool PrefixIndex::Matches(const Node& node, NodeId id, NodeId parent, uint64_t salt,
-                          const Hash128& hash, std::span<const TokenId> tokens) const {
-  return node.live && node.hash == hash && node.parent == parent &&
-         (parent.valid() || node.salt == salt) &&
-         std::memcmp(tokens_.data() + id.index() * tokens_per_block_, tokens.data(),
+                          const Hash128& hash, std::span<const TokenId> tokens,
+                          uint64_t reader) const {
+  if (!node.live || node.hash != hash || node.parent != parent) return false;
+  if (!parent.valid() && node.salt != salt) return false;
+  if (reader != 0 && node.reader == reader) return true;
+  return std::memcmp(tokens_.data() + id.index() * tokens_per_block_, tokens.data(),
                      tokens.size_bytes()) == 0;
 }
 
 NodeId PrefixIndex::FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
-                               std::span<const TokenId> tokens) const {
+                               std::span<const TokenId> tokens, uint64_t reader) const {
   if (!parent.valid()) return NodeId();
   const NodeId hint = nodes_[parent.index()].last_child;
-  if (!hint.valid() || !Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens)) {
+  if (!hint.valid() || !Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens, reader)) {
     return NodeId();
   }
   return hint;
 }
 
 NodeId PrefixIndex::Find(NodeId parent, uint64_t salt, const Hash128& hash,
-                         std::span<const TokenId> tokens) {
+                         std::span<const TokenId> tokens, uint64_t reader) {
   SLUICE_CHECK(tokens.size() == tokens_per_block_);
-  if (const NodeId hint = FindHinted(parent, salt, hash, tokens); hint.valid()) return hint;
-  const auto it = by_hash_.find(hash);
-  if (it == by_hash_.end()) return NodeId();
-  const NodeId id = it->second;
-  if (!Matches(nodes_[id.index()], id, parent, salt, hash, tokens)) return NodeId();
-  if (parent.valid()) nodes_[parent.index()].last_child = id;
+  NodeId id = FindHinted(parent, salt, hash, tokens, reader);
+  if (!id.valid()) {
+    const auto it = by_hash_.find(hash);
+    if (it == by_hash_.end()) return NodeId();
+    id = it->second;
+    if (!Matches(nodes_[id.index()], id, parent, salt, hash, tokens, reader)) return NodeId();
+    if (parent.valid()) nodes_[parent.index()].last_child = id;
+  }
+  if (reader != 0) nodes_[id.index()].reader = reader;
   return id;
 }
 

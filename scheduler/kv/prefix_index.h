@@ -60,6 +60,7 @@ class PrefixIndex {
     int32_t children = 0;
     int32_t pins = 0;
     bool live = false;
+    uint64_t reader = 0;  // whose tokens, at this place in them, are equal to its own; 0: unknown
   };
 
   // `expected_nodes` is a hint: no reallocation up to there.
@@ -69,7 +70,10 @@ class PrefixIndex {
   // The child of `parent` (invalid: a first block, under `salt`) with these tokens; an invalid id
   // if there is none. About 10 ns when it follows the same child as the last call did.
   // REQUIRES: tokens.size() == tokens_per_block.
-  NodeId Find(NodeId parent, uint64_t salt, const Hash128& hash, std::span<const TokenId> tokens);
+  // `reader`, if not 0, names whose tokens these are (TokenPath::sequence): a node remembers whom
+  // it was last compared with, and found equal, so that looking again costs no comparison.
+  NodeId Find(NodeId parent, uint64_t salt, const Hash128& hash, std::span<const TokenId> tokens,
+              uint64_t reader = 0);
 
   // Adds a node without copies. Returns an invalid id, and adds nothing, if another node has this
   // hash. REQUIRES: Find() with the same arguments finds nothing; the caller gives the node a copy
@@ -113,11 +117,11 @@ class PrefixIndex {
 
  private:
   bool Matches(const Node& node, NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
-               std::span<const TokenId> tokens) const;
+               std::span<const TokenId> tokens, uint64_t reader = 0) const;
   static bool Unused(const Node& node);
   // The hinted child if it is the right one.
   NodeId FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
-                    std::span<const TokenId> tokens) const;
+                    std::span<const TokenId> tokens, uint64_t reader = 0) const;
   NodeId NextId() const;
   void Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
             std::span<const TokenId> tokens);

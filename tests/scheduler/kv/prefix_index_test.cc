@@ -11,6 +11,22 @@ namespace {
 
 using Tokens2 = std::vector<TokenId>;
 
+// A node remembers whose tokens it was compared with; nobody else profits from that.
+TEST(PrefixIndexTest, WhatAReaderWasComparedWithIsNotTakenForAnother) {
+  PrefixIndex index(Tokens(2), Blocks(4));
+  const Hash128 h1{1, 0};
+  const NodeId a = index.Insert(NodeId(), 0, h1, Tokens2{5, 6});
+  EXPECT_EQ(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7), a);
+  EXPECT_EQ(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7), a);
+  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 9}, 8).valid()) << "another reader";
+  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 9}).valid()) << "no name";
+  EXPECT_FALSE(index.Find(NodeId(), 0, {2, 0}, Tokens2{5, 6}, 7).valid()) << "another hash";
+  index.RemoveIfUnused(a);  // it has no copy
+  const NodeId reused = index.Insert(NodeId(), 0, h1, Tokens2{5, 9});
+  EXPECT_EQ(reused, a);
+  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7).valid()) << "the node's id is reused";
+}
+
 TEST(PrefixIndexTest, FindsOnlyTheSameTokensAfterTheSamePrefixUnderTheSameSalt) {
   PrefixIndex index(Tokens(2), Blocks(8));
   const Hash128 h1{1, 0};
