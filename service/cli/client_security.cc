@@ -1,13 +1,12 @@
 #include "service/cli/client_security.h"
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/status_macros.h"
+#include "service/grpc/flag_file.h"
 
 namespace sluice {
 namespace {
@@ -16,16 +15,6 @@ using grpc::experimental::ClientRpcInfo;
 using grpc::experimental::InterceptionHookPoints;
 using grpc::experimental::Interceptor;
 using grpc::experimental::InterceptorBatchMethods;
-
-absl::StatusOr<std::string> ReadSmallFile(const char* flag, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    return absl::NotFoundError(absl::StrCat(flag, ": cannot read ", path, ", or it is empty"));
-  }
-  return content.str();
-}
 
 class AddToken final : public Interceptor {
  public:
@@ -68,11 +57,11 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeChannelCredentials
   }
   grpc::SslCredentialsOptions options;
   if (security.tls_ca != "system") {
-    SLUICE_ASSIGN_OR_RETURN(options.pem_root_certs, ReadSmallFile("--tls-ca", security.tls_ca));
+    SLUICE_ASSIGN_OR_RETURN(options.pem_root_certs, ReadFlagFile("--tls-ca", security.tls_ca));
   }
   if (!security.tls_cert.empty()) {
-    SLUICE_ASSIGN_OR_RETURN(options.pem_cert_chain, ReadSmallFile("--tls-cert", security.tls_cert));
-    SLUICE_ASSIGN_OR_RETURN(options.pem_private_key, ReadSmallFile("--tls-key", security.tls_key));
+    SLUICE_ASSIGN_OR_RETURN(options.pem_cert_chain, ReadFlagFile("--tls-cert", security.tls_cert));
+    SLUICE_ASSIGN_OR_RETURN(options.pem_private_key, ReadFlagFile("--tls-key", security.tls_key));
   }
   return grpc::SslCredentials(options);
 }
@@ -81,7 +70,7 @@ absl::StatusOr<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInter
 MakeTokenInterceptor(const ClientSecurity& security) {
   if (security.token_file.empty()) return nullptr;
   SLUICE_ASSIGN_OR_RETURN(const std::string content,
-                          ReadSmallFile("--token-file", security.token_file));
+                          ReadFlagFile("--token-file", security.token_file));
   const std::string token(absl::StripAsciiWhitespace(content));
   const auto printable = [](char c) { return absl::ascii_isgraph(static_cast<unsigned char>(c)); };
   if (token.empty() || !std::all_of(token.begin(), token.end(), printable)) {

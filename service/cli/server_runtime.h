@@ -110,10 +110,6 @@ class ServerRuntime {
   static std::function<absl::Time()> MonotonicClock();
 };
 
-// Sampling defaults of `dir`/generation_config.json; none without the file.
-// Returns INVALID_ARGUMENT naming file and field if a value has the wrong type or is out of range.
-absl::StatusOr<SamplingDefaults> LoadSamplingDefaults(const std::string& dir);
-
 // "127.0.0.1:80", "[::1]:80".
 std::string JoinHostPort(const std::string& host, int port);
 

@@ -9,6 +9,7 @@
 #include "scheduler/base/status_macros.h"
 #include "service/access/retry_after.h"
 #include "service/grpc/access_check.h"
+#include "service/grpc/request_seeds.h"
 #include "service/grpc/trace_parent.h"
 #include "service/grpc/wire.h"
 
@@ -20,20 +21,6 @@ constexpr char kPredictedTtftKey[] = "sluice-predicted-ttft-ms";
 // Where gRPC's own balancers look.
 constexpr char kLoadKey[] = "endpoint-load-metrics-bin";
 constexpr char kTraceKey[] = "traceparent";
-
-ModelLimits LimitsOf(const v1::ServerInfo& info) {
-  ModelLimits limits;
-  limits.vocab_size = static_cast<int32_t>(info.vocab_size());
-  limits.max_model_len = Tokens(info.max_model_len());
-  limits.eos_ids.assign(info.eos_token_ids().begin(), info.eos_token_ids().end());
-  return limits;
-}
-
-std::mt19937_64 SeededFromTheSystem() {
-  std::random_device device;
-  std::seed_seq seeds{device(), device(), device(), device()};
-  return std::mt19937_64(seeds);
-}
 
 }  // namespace
 

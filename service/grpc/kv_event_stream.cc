@@ -13,29 +13,12 @@ namespace sluice {
 // ---- All streams -----------------------------------------------------------------------------
 
 absl::Status KvEventStreams::Add(const std::shared_ptr<KvEventStream>& stream) {
-  std::lock_guard<std::mutex> lock(mu_);
-  streams_.push_back(stream);
-  return shut_down_ ? absl::UnavailableError("the server is shutting down") : absl::OkStatus();
-}
-
-void KvEventStreams::Remove(const KvEventStream* stream) {
-  std::shared_ptr<KvEventStream> removed;  // destroyed outside the lock
-  std::lock_guard<std::mutex> lock(mu_);
-  const auto it = std::find_if(streams_.begin(), streams_.end(),
-                               [stream](const auto& s) { return s.get() == stream; });
-  if (it == streams_.end()) return;
-  removed = std::move(*it);
-  streams_.erase(it);
+  if (streams_.Add(stream)) return absl::OkStatus();
+  return absl::UnavailableError("the server is shutting down");
 }
 
 void KvEventStreams::Shutdown() {
-  std::vector<std::shared_ptr<KvEventStream>> streams;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    shut_down_ = true;
-    streams = streams_;
-  }
-  for (const auto& stream : streams) {
+  for (const auto& stream : streams_.Close()) {
     stream->End(absl::UnavailableError("the server is shutting down"));
   }
 }

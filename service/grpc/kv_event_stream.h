@@ -18,6 +18,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "service/engine/engine_loop.h"
+#include "service/grpc/open_streams.h"
 #include "service/grpc/stream_pump.h"
 #include "smg/grpc/common/common.pb.h"
 
@@ -31,14 +32,12 @@ class KvEventStreams {
  public:
   // Returns UNAVAILABLE after Shutdown().
   absl::Status Add(const std::shared_ptr<KvEventStream>& stream);
-  void Remove(const KvEventStream* stream);
+  void Remove(const KvEventStream* stream) { streams_.Remove(stream); }
   // Ends all with UNAVAILABLE, present and future.
   void Shutdown();
 
  private:
-  std::mutex mu_;
-  bool shut_down_ = false;                               // guarded by mu_
-  std::vector<std::shared_ptr<KvEventStream>> streams_;  // guarded by mu_; until OnDone()
+  OpenStreams<KvEventStream> streams_;  // until OnDone()
 };
 
 class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,

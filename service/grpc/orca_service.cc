@@ -1,6 +1,8 @@
 #include "service/grpc/orca_service.h"
 
 #include <algorithm>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -73,7 +75,7 @@ class OrcaService::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   }
 
   void OnCancel() override { End(grpc::Status::CANCELLED); }
-  void OnDone() override { service_.Remove(this); }  // may delete this
+  void OnDone() override { service_.streams_.Remove(this); }  // may delete this
 
  private:
   OrcaService& service_;
@@ -95,35 +97,14 @@ OrcaService::OrcaService(const ServiceContext& context, LoadMonitor& monitor)
 OrcaService::~OrcaService() { monitor_.Stop(); }
 
 void OrcaService::Tick() {
-  std::vector<std::shared_ptr<Stream>> streams;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    streams = streams_;
-  }
   const absl::Time now = context_.clock();
-  for (const auto& stream : streams) stream->Offer(now);
+  for (const auto& stream : streams_.All()) stream->Offer(now);
 }
 
 void OrcaService::Shutdown() {
-  std::vector<std::shared_ptr<Stream>> streams;
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    shut_down_ = true;
-    streams = streams_;
-  }
-  for (const auto& stream : streams) {
+  for (const auto& stream : streams_.Close()) {
     stream->End({grpc::StatusCode::UNAVAILABLE, "the server is shutting down"});
   }
-}
-
-void OrcaService::Remove(const Stream* stream) {
-  std::shared_ptr<Stream> removed;  // destroyed outside the lock
-  std::lock_guard<std::mutex> lock(mu_);
-  const auto it = std::find_if(streams_.begin(), streams_.end(),
-                               [stream](const auto& s) { return s.get() == stream; });
-  if (it == streams_.end()) return;
-  removed = std::move(*it);
-  streams_.erase(it);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* OrcaService::StreamCoreMetrics(
@@ -134,11 +115,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* OrcaService::StreamCoreMetrics(
   const absl::StatusOr<absl::Duration> interval = IntervalOf(request);
   if (status.ok()) status = interval.status();
   const auto stream = std::make_shared<Stream>(*this, interval.value_or(kDefaultInterval));
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    streams_.push_back(stream);
-    if (shut_down_) status = absl::UnavailableError("the server is shutting down");
-  }
+  if (!streams_.Add(stream)) status = absl::UnavailableError("the server is shutting down");
   if (status.ok()) {
     stream->Offer(context_.clock());
   } else {

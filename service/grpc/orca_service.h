@@ -4,14 +4,11 @@
 // Thread-safe.
 #pragma once
 
-#include <memory>
-#include <mutex>
-#include <vector>
-
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "service/grpc/load_monitor.h"
+#include "service/grpc/open_streams.h"
 #include "service/grpc/service_context.h"
 #include "xds/service/orca/v3/orca.grpc.pb.h"
 
@@ -39,14 +36,11 @@ class OrcaService final : public RawOrcaService {
 
   // Sends to whom it is time; from the monitor.
   void Tick();
-  void Remove(const Stream* stream);
 
   const ServiceContext& context_;
   LoadMonitor& monitor_;
 
-  std::mutex mu_;
-  bool shut_down_ = false;                        // guarded by mu_
-  std::vector<std::shared_ptr<Stream>> streams_;  // guarded by mu_
+  OpenStreams<Stream> streams_;
 };
 
 }  // namespace sluice

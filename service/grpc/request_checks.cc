@@ -211,6 +211,14 @@ absl::Status CheckScheduling(const v1::Scheduling& in, const Arrival& arrival, R
 
 }  // namespace
 
+ModelLimits LimitsOf(const v1::ServerInfo& info) {
+  ModelLimits limits;
+  limits.vocab_size = static_cast<int32_t>(info.vocab_size());
+  limits.max_model_len = Tokens(info.max_model_len());
+  limits.eos_ids.assign(info.eos_token_ids().begin(), info.eos_token_ids().end());
+  return limits;
+}
+
 absl::Status CheckHasText(const Tokenizer& tokenizer, const char* field) {
   if (tokenizer.has_text()) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(

@@ -18,6 +18,7 @@
 #include "scheduler/request.h"
 #include "service/grpc/stop_matcher.h"
 #include "service/tokenizer/tokenizer.h"
+#include "sluice/v1/control.pb.h"
 #include "sluice/v1/inference.pb.h"
 
 namespace sluice {
@@ -28,6 +29,7 @@ struct ModelLimits {
   Tokens max_model_len{0};       // prompt and output together
   std::vector<TokenId> eos_ids;  // end a request unless it says ignore_eos
 };
+ModelLimits LimitsOf(const v1::ServerInfo& info);
 
 // The model's generation_config: used where a request leaves a field unset.
 struct SamplingDefaults {

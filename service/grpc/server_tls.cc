@@ -6,13 +6,12 @@
 #include <openssl/x509.h>
 
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
 #include "scheduler/base/status_macros.h"
+#include "service/grpc/flag_file.h"
 
 namespace sluice {
 namespace {
@@ -20,16 +19,6 @@ namespace {
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
-
-absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file || content.str().empty()) {
-    return absl::NotFoundError(absl::StrCat(flag, ": cannot read ", path, ", or it is empty"));
-  }
-  return content.str();
-}
 
 Bio OpenBio(const std::string& pem) {
   return {BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), &BIO_free};
@@ -42,7 +31,7 @@ absl::Status NotPem(const char* flag, const std::string& path, const char* what)
 }
 
 absl::StatusOr<Certificate> ReadCertificate(const char* flag, const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string pem, ReadPem(flag, path));
+  SLUICE_ASSIGN_OR_RETURN(const std::string pem, ReadFlagFile(flag, path));
   Certificate certificate(PEM_read_bio_X509(OpenBio(pem).get(), nullptr, nullptr, nullptr),
                           &X509_free);
   if (certificate == nullptr) return NotPem(flag, path, "certificate");
@@ -50,7 +39,7 @@ absl::StatusOr<Certificate> ReadCertificate(const char* flag, const std::string&
 }
 
 absl::StatusOr<Key> ReadKey(const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string pem, ReadPem("tls key", path));
+  SLUICE_ASSIGN_OR_RETURN(const std::string pem, ReadFlagFile("tls key", path));
   // A key with a passphrase is refused, not asked about on the terminal.
   const auto no_passphrase = [](char*, int, int, void*) { return -1; };
   Key key(PEM_read_bio_PrivateKey(OpenBio(pem).get(), nullptr, no_passphrase, nullptr),

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "service/access/access_control.h"
+#include "service/grpc/request_seeds.h"
 #include "service/http/api_error.h"
 #include "service/http/completion_call.h"
 
@@ -22,20 +22,6 @@ using nlohmann::json;
 constexpr char kModelsPath[] = "/v1/models";
 // The gRPC services count from 0.
 constexpr int64_t kFirstId = int64_t{1} << 62;
-
-ModelLimits LimitsOf(const v1::ServerInfo& info) {
-  ModelLimits limits;
-  limits.vocab_size = static_cast<int32_t>(info.vocab_size());
-  limits.max_model_len = Tokens(info.max_model_len());
-  limits.eos_ids.assign(info.eos_token_ids().begin(), info.eos_token_ids().end());
-  return limits;
-}
-
-std::mt19937_64 SeededFromTheSystem() {
-  std::random_device device;
-  std::seed_seq seeds{device(), device(), device(), device()};
-  return std::mt19937_64(seeds);
-}
 
 HttpResponse JsonResponse(const json& body) {
   HttpResponse response;
