@@ -12,9 +12,10 @@ import argparse
 import json
 import pathlib
 import random
-import subprocess
 import sys
 import tempfile
+
+import simulating
 
 CACHED, DOCUMENTS, OUTPUT, BLOCK = 16384, 200, 64, 512
 KAPPAS = (1, 10, 100, 1000, 10000)
@@ -45,12 +46,10 @@ def write_trace(path, kappa, requests):
 
 def cell(sluice, kappa, load, requests):
     with tempfile.TemporaryDirectory() as folder:
-        trace, out = pathlib.Path(folder) / "kappa.jsonl", pathlib.Path(folder) / "out.json"
+        trace = pathlib.Path(folder) / "kappa.jsonl"
         write_trace(trace, kappa, requests)
-        command = [sluice, "simulate", "--trace", trace, *MACHINE, "--utilization", str(load), "--policy",
-                   ",".join(POLICIES), "--json", out]
-        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return json.loads(out.read_text())
+        return simulating.simulate(sluice, ["--trace", trace, *MACHINE, "--utilization", load, "--policy",
+                                            ",".join(POLICIES)])
 
 
 def main():
@@ -76,8 +75,7 @@ def main():
     head = {"benchmark": "kappa_sweep", "simulated": True, "seed": 1, "requests": flags.requests,
             "command": "tests/bench/kappa_sweep.py BUILD OUT", "machine": " ".join(MACHINE),
             "cached_tokens": CACHED, "documents": DOCUMENTS, "output_tokens": OUTPUT}
-    lines = ",\n".join("  " + json.dumps(c, separators=(",", ":")) for c in cells)
-    flags.out.write_text(f'{json.dumps(head, indent=1)[:-2]},\n "cells": [\n{lines}\n ]\n}}\n')
+    simulating.write(flags.out, head, {"cells": cells})
 
 
 if __name__ == "__main__":

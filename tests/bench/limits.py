@@ -12,9 +12,9 @@ saturation  all requests at once: makespan over the bound (all link or all prefi
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
+
+import simulating
 
 WORKLOADS = ("kappa-mix", "sharegpt", "uniform", "agentic", "narrativeqa")
 LINKS = (0.2, 1, 5, 15, 55)
@@ -22,19 +22,15 @@ LOADS = (0.5, 0.92)
 MACHINE = ["--model", "llama-3.1-8b", "--hardware", "h100-pcie5"]
 
 
-def simulate(sluice, flags):
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.json"
-        command = [sluice, "simulate", *MACHINE, *flags, "--json", out]
-        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return json.loads(out.read_text())["policies"]
+def policies(sluice, flags):
+    return simulating.simulate(sluice, [*MACHINE, *flags])["policies"]
 
 
 def regret(sluice, requests):
     for workload in WORKLOADS:
         for link in LINKS:
             for load in LOADS:
-                p = simulate(sluice, ["--workload", workload, "--requests", requests, "--max-input", 120000,
+                p = policies(sluice, ["--workload", workload, "--requests", requests, "--max-input", 120000,
                                       "--utilization", load, "--host-kv-gib", 256, "--link", link,
                                       "--policy", "slack,slack@offload-off"])
                 with_tier, without = p["slack"], p["slack@offload-off"]
@@ -51,7 +47,7 @@ def saturation(sluice, traces, requests):
              "kappa-mix": ["--workload", "kappa-mix"]}
     for name, flags in loads.items():
         for link in (15, 55):
-            p = simulate(sluice, [*flags, "--requests", requests, "--rate-scale", 0, "--host-kv-gib", 1024,
+            p = policies(sluice, [*flags, "--requests", requests, "--rate-scale", 0, "--host-kv-gib", 1024,
                                   "--link", link, "--policy", "fcfs,slack,slack@all-resident"])
             yield {"load": name, "link_gbps": link, **{
                 policy: {"makespan_s": r["makespan_s"], "bound_s": r["bound_s"],
@@ -77,9 +73,7 @@ def main():
     head = {"benchmark": "limits", "simulated": True, "seed": 1, "requests": flags.requests,
             "command": "tests/bench/limits.py BUILD TRACES OUT", "machine": " ".join(MACHINE),
             "worst_regret": worst}
-    lines = [f' "{name}": [\n' + ",\n".join("  " + json.dumps(c, separators=(",", ":")) for c in cells) + "\n ]"
-             for name, cells in sections.items()]
-    flags.out.write_text(json.dumps(head, indent=1)[:-2] + ",\n" + ",\n".join(lines) + "\n}\n")
+    simulating.write(flags.out, head, sections)
     print("worst regret", worst, file=sys.stderr)
 
 

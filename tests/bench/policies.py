@@ -9,12 +9,11 @@ service/workload/trace_reader.h describes. All figures are of simulated machines
 """
 
 import argparse
-import json
 import math
 import pathlib
-import subprocess
 import sys
-import tempfile
+
+import simulating
 
 MODELS = {
     "8b": ["--model", "llama-3.1-8b", "--host-kv-gib", "1024"],
@@ -37,20 +36,8 @@ KEEP = ("requests", "completed", "rejected", "ttft_s", "slowdown", "itl_s", "mak
 
 def simulate(sluice, traces, flags, requests):
     flags = [str(traces / f) if f.endswith(".gz") else f for f in flags]
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "out.json"
-        command = [sluice, "simulate", *flags, "--hardware", "h100-pcie5", "--requests", requests,
-                   "--utilization", "0.92", "--tenants", "4", "--policy", "all", "--json", out]
-        subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL)
-        return json.loads(out.read_text())
-
-
-def names_of(result):
-    policies = result["policies"]
-    if isinstance(policies, dict):
-        return policies
-    return {p.get("policy") or p.get("name"): p for p in policies}
+    return simulating.simulate(sluice, [*flags, "--hardware", "h100-pcie5", "--requests", requests,
+                                        "--utilization", "0.92", "--tenants", "4", "--policy", "all"])
 
 
 def geomean(values):
@@ -70,7 +57,7 @@ def main():
             for link, link_flags in LINKS.items():
                 result = simulate(pathlib.Path(args.build) / "sluice", args.traces,
                                   load_flags + model_flags + link_flags, args.requests)
-                policies = {n: {k: p[k] for k in KEEP} for n, p in names_of(result).items()}
+                policies = {n: {k: p[k] for k in KEEP} for n, p in result["policies"].items()}
                 for p in policies.values():
                     p["decisions"] = {k: v for k, v in p["decisions"].items() if v}
                 ttft = {n: p["ttft_s"]["mean"] for n, p in policies.items()}
@@ -91,8 +78,7 @@ def main():
     summary = {k: geomean([c[k] for c in cells]) for k in RATIOS}
     head = {"benchmark": "policies", "simulated": True, "seed": 1, "requests": args.requests,
             "command": "tests/bench/policies.py BUILD TRACES OUT", "geomean": summary}
-    lines = ",\n".join("  " + json.dumps(cell, separators=(",", ":")) for cell in cells)
-    args.out.write_text(f'{json.dumps(head, indent=1)[:-2]},\n "cells": [\n{lines}\n ]\n}}\n')
+    simulating.write(args.out, head, {"cells": cells})
     print(summary, file=sys.stderr)
 
 
