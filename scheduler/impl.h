@@ -198,7 +198,6 @@ class Scheduler::Impl {
   absl::Time origin_ = absl::InfinitePast();  // first `now`
   absl::Time now_ = absl::InfinitePast();
   int64_t next_arrival_ = 0;
-  uint64_t last_serial_ = 0;
 
   // The state of things when nobody was admitted for lack of room: nobody is tried again before it
   // changes, or kBlockedSteps have passed (what is cached, and the time, change all the while).

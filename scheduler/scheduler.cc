@@ -166,7 +166,6 @@ std::unique_ptr<Sequence> Scheduler::Impl::MakeSequence(RequestSpec spec) {
 absl::Status Scheduler::Impl::Enqueue(std::unique_ptr<Sequence> owned) {
   Sequence* sequence = owned.get();
   sequence->arrival = next_arrival_;
-  sequence->serial = ++last_serial_;
   sequence->tenant = TenantIndex(sequence->spec.tenant);
   WaitingView view = LookAt(sequence);
   const MachineView machine = LookAtMachine();

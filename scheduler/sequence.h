@@ -31,8 +31,8 @@ struct Sequence {
   RequestSpec spec;             // `prompt` has moved to `tokens`
   std::vector<TokenId> tokens;  // prompt, then output; does not reallocate
   std::vector<Hash128> hashes;  // of the leading full blocks, as far as needed yet
+  std::vector<PrefixIndex::Ticket> known_nodes;  // TokenPath::known
   int64_t arrival = 0;          // rank; unique
-  uint64_t serial = 0;          // TokenPath::sequence; 0: only asked about
   State state = State::kWaiting;
   bool resumed = false;
   int32_t tenant = 0;
@@ -62,7 +62,7 @@ struct Sequence {
 
   Tokens known() const { return Tokens(static_cast<int64_t>(tokens.size())); }
   Tokens max_length() const { return stats.prompt + spec.max_new; }
-  TokenPath path() const { return {tokens, hashes, spec.cache_salt, serial}; }
+  TokenPath path() { return {tokens, hashes, spec.cache_salt, &known_nodes}; }
   bool in_gap() const { return gap_end > computed; }
   // Tokens that can be computed next, one after the other.
   Tokens next_span() const { return (in_gap() ? gap_end : known()) - computed; }

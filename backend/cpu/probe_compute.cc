@@ -3,52 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <random>
 #include <utility>
 
-#include "backend/cpu/forward.h"
-#include "backend/cpu/weights.h"
-#include "backend/model/model_config.h"
+#include "backend/cpu/probe_numbers.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
 namespace sluice {
-namespace {
-
-// Numbers in [-1, 1): neither denormal nor all alike, which would flatter or slow the arithmetic.
-std::vector<float> RandomFloats(int64_t count) {
-  std::vector<float> numbers(static_cast<size_t>(count));
-  std::mt19937 random(1);
-  for (float& number : numbers) number = static_cast<float>(random() % 2048) / 1024.0F - 1.0F;
-  return numbers;
-}
-
-// A matrix of the numbers above, each row shifted against the one before.
-absl::StatusOr<PackedMatrix> PackNumbers(Gemm& gemm, Element element, int64_t outputs,
-                                         int64_t inputs) {
-  constexpr int64_t kShifts = 61;
-  const std::vector<float> numbers = RandomFloats(inputs + kShifts);
-  return gemm.Pack(outputs, inputs, element, [&](int64_t row, std::span<float> out) {
-    std::copy_n(numbers.begin() + row % kShifts, out.size(), out.begin());
-  });
-}
-
-// Writes `count` numbers as elements of `element` to `out`.
-void WriteElements(Element element, int64_t count, std::byte* out) {
-  const std::vector<float> numbers = RandomFloats(4096);
-  const size_t bytes = static_cast<size_t>(ElementBytes(element));
-  for (int64_t i = 0; i < count; ++i, out += bytes) {
-    const float number = numbers[static_cast<size_t>(i) % numbers.size()];
-    if (element == Element::kF32) {
-      std::memcpy(out, &number, sizeof(number));
-    } else {
-      const uint16_t narrow = FloatToBF16(number);
-      std::memcpy(out, &narrow, sizeof(narrow));
-    }
-  }
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ProductProbe>> ProductProbe::Create(const LayerShape& shape,
                                                                    Element element, Bytes least,
@@ -221,74 +182,6 @@ absl::StatusOr<RunTimes> MemoryProbe::Time(const ProbeControl& control) {
   });
   SLUICE_CHECK(parts == 0 || !times.ok() || total.load() != 0);
   return times;
-}
-
-namespace {
-
-// A model of matrices so small that they stay in the cache.
-ModelConfig NarrowModel(int64_t layers) {
-  ModelConfig config;
-  config.layers = static_cast<int32_t>(layers);
-  config.hidden = 128;
-  config.intermediate = 128;
-  config.heads = 2;
-  config.kv_heads = 1;
-  config.head_dim = 64;
-  config.vocab = 64;
-  config.max_position_embeddings = 64;
-  return config;
-}
-
-absl::StatusOr<CpuWeights> NarrowWeights(const ModelConfig& config, Gemm& gemm) {
-  const auto pack = [&](int64_t outputs, int64_t inputs) {
-    return PackNumbers(gemm, Element::kF32, outputs, inputs);
-  };
-  const std::vector<float> ones(static_cast<size_t>(config.hidden), 1.0F);
-  CpuWeights weights;
-  const int64_t table = int64_t{config.vocab} * config.hidden;
-  SLUICE_ASSIGN_OR_RETURN(weights.embedding,
-                          HugeBuffer::Allocate(Bytes(table * 4), "the step probe"));
-  WriteElements(Element::kF32, table, weights.embedding.data());
-  for (int32_t i = 0; i < config.layers; ++i) {
-    CpuLayer layer;
-    layer.input_norm = ones;
-    layer.post_attention_norm = ones;
-    SLUICE_ASSIGN_OR_RETURN(layer.qkv, pack(config.q_dim() + 2 * config.kv_dim(), config.hidden));
-    SLUICE_ASSIGN_OR_RETURN(layer.o, pack(config.hidden, config.q_dim()));
-    SLUICE_ASSIGN_OR_RETURN(layer.gate_up, pack(2 * config.intermediate, config.hidden));
-    SLUICE_ASSIGN_OR_RETURN(layer.down, pack(config.hidden, config.intermediate));
-    weights.layers.push_back(std::move(layer));
-  }
-  weights.final_norm = ones;
-  SLUICE_ASSIGN_OR_RETURN(weights.lm_head, pack(config.vocab, config.hidden));
-  return weights;
-}
-
-}  // namespace
-
-absl::StatusOr<RunTimes> TimeEmptyStep(int64_t layers, ThreadPool& pool,
-                                       const ProbeControl& control) {
-  const ModelConfig config = NarrowModel(layers);
-  Gemm gemm(pool);
-  SLUICE_ASSIGN_OR_RETURN(const CpuWeights weights, NarrowWeights(config, gemm));
-  KvLayout layout;
-  layout.layers = layers;
-  layout.kv_heads = config.kv_heads;
-  layout.head_dim = config.head_dim;
-  layout.page_tokens = 32;
-  SLUICE_ASSIGN_OR_RETURN(const KvPools pools, KvPools::Allocate(layout, Blocks(1), Blocks(0)));
-  SLUICE_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Forward> forward,
-      Forward::Create(config, weights, pools, Tokens(64), Tokens(1), gemm, pool));
-  const TokenId token = 0;
-  const BlockId block(0);
-  const ForwardSequence sequence{{&token, 1}, 0, {&block, 1}, true};
-  const ThreadPool::CallerScope scope(pool);
-  return TimeRepeatedly(control, [&] {
-    SLUICE_RETURN_IF_ERROR(forward->Run({&sequence, 1}, [](int /*layer*/) {}));
-    return forward->Logits({&sequence, 1},
-                           [](size_t /*sequence*/, std::span<float>, int /*worker*/) {});
-  });
 }
 
 }  // namespace sluice

@@ -1,5 +1,5 @@
 // Probes of the CPU backend's computing parts, through the same code that serves: products of
-// packed weights, paged attention, and the forks and joins of a step. For `sluice calibrate`.
+// packed weights, paged attention, memory. For `sluice calibrate`.
 //
 // Thread-compatible; each uses the threads of the pool it is given, which must outlive it.
 #pragma once
@@ -115,10 +115,5 @@ class MemoryProbe {
   HugeBuffer buffer_;
   ThreadPool& pool_;
 };
-
-// A decode step of a model of `layers` layers that is so narrow that hardly anything is computed:
-// what remains are forks, joins and small kernels.
-absl::StatusOr<RunTimes> TimeEmptyStep(int64_t layers, ThreadPool& pool,
-                                       const ProbeControl& control);
 
 }  // namespace sluice

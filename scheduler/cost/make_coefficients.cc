@@ -61,8 +61,10 @@ void FillLinks(const Deployment& d, CostCoefficients& cost) {
   links[Index(LinkDirection::kDeviceToHost)] = {PerByte(to_host), per_run, latency};
   links[Index(LinkDirection::kDiskToHost)] = {PerByte(h.disk.read), Seconds(0), h.disk.latency};
   links[Index(LinkDirection::kHostToDisk)] = {PerByte(h.disk.write), Seconds(0), h.disk.latency};
-  cost.duplex_share =
-      std::min(1.0, h.duplex_sustained / (h.to_device.sustained + h.to_host.sustained));
+  // Slower links than the machine's own leave room for each other, as far as it can carry both.
+  const ByteRate both_ways = sustained ? EffectiveLinkRate(d) + to_host
+                                       : (h.to_device.sustained + h.to_host.sustained) * devices;
+  cost.duplex_share = std::min(1.0, h.duplex_sustained * devices / both_ways);
 }
 
 // Host cores read a context token's KV once per query token; their memory or their arithmetic is

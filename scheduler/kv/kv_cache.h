@@ -257,6 +257,8 @@ class KvCache {
   };
 
   // --- kv_match.cc ---
+  // The node of block `i` of the path, whose block before has node `parent`.
+  NodeId FindBlock(const TokenPath& path, NodeId parent, size_t i);
   void TallyBlock(const PrefixIndex::Node& node, Tally* tally) const;
   Tally TallyUsed(const KvMatch& match, size_t used) const;
   Extent Resolve(const KvMatch& match, const KvUse& use) const;

@@ -6,6 +6,12 @@
 #include "scheduler/kv/kv_cache.h"
 
 namespace sluice {
+namespace {
+
+// Nodes between one being fetched from memory and being looked at.
+constexpr size_t kAhead = 8;
+
+}  // namespace
 
 void KvCache::TallyBlock(const PrefixIndex::Node& node, Tally* tally) const {
   if (!node.HasDevice()) {
@@ -18,6 +24,20 @@ void KvCache::TallyBlock(const PrefixIndex::Node& node, Tally* tally) const {
   if (!used && moving) tally->in_transit += Blocks(1);
 }
 
+NodeId KvCache::FindBlock(const TokenPath& path, NodeId parent, size_t i) {
+  const size_t width = options_.tokens_per_block.size();
+  std::vector<PrefixIndex::Ticket>* known = path.known;
+  if (known != nullptr && i < known->size()) {
+    if (i + kAhead < known->size()) index_.Prefetch((*known)[i + kAhead].node);
+    if (const NodeId id = index_.Redeem((*known)[i]); id.valid()) return id;
+    known->resize(i);  // those behind it are gone, too
+  }
+  const NodeId id =
+      index_.Find(parent, path.salt, path.hashes[i], path.tokens.subspan(i * width, width));
+  if (known != nullptr && id.valid()) known->push_back(index_.ticket(id));
+  return id;
+}
+
 void KvCache::Match(const TokenPath& path, Blocks limit, KvMatch* match) {
   match->nodes.clear();
   match->on_device = match->on_host = match->on_disk = Blocks(0);
@@ -25,11 +45,7 @@ void KvCache::Match(const TokenPath& path, Blocks limit, KvMatch* match) {
   match->shared = match->in_transit = match->host_only = Blocks(0);
   if (!options_.prefix_caching) return;
   SLUICE_CHECK(limit.size() <= path.hashes.size());
-  const size_t width = options_.tokens_per_block.size();
-  const auto find = [&](NodeId parent, size_t i) {
-    return index_.Find(parent, path.salt, path.hashes[i], path.tokens.subspan(i * width, width),
-                       path.sequence);
-  };
+  const auto find = [&](NodeId parent, size_t i) { return FindBlock(path, parent, i); };
   Tally tally;
   bool usable = true;
   size_t i = 0;

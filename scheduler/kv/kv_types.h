@@ -10,6 +10,7 @@
 #include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
 #include "scheduler/kv/block_pool.h"
+#include "scheduler/kv/prefix_index.h"
 #include "scheduler/step.h"
 
 namespace sluice {
@@ -52,9 +53,9 @@ struct TokenPath {
   std::span<const TokenId> tokens;
   std::span<const Hash128> hashes;  // of blocks 0, 1, …; at least as many as the call needs
   uint64_t salt = 0;
-  // Names the sequence, for ever: another one never has it, and `tokens` only grow under it. 0: no
-  // name. With one, tokens that were compared with a block's once are not compared again.
-  uint64_t sequence = 0;
+  // If not null: what earlier look-ups of these tokens found, one per leading block, kept with the
+  // tokens, which only grow. With it, what was compared once is not compared again.
+  std::vector<PrefixIndex::Ticket>* known = nullptr;
 };
 
 // What the cache holds of a sequence, from its start on. Good until the cache changes.

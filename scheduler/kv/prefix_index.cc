@@ -17,37 +17,34 @@ PrefixIndex::PrefixIndex(Tokens tokens_per_block, Blocks expected_nodes)
 }
 
 bool PrefixIndex::Matches(const Node& node, NodeId id, NodeId parent, uint64_t salt,
-                          const Hash128& hash, std::span<const TokenId> tokens,
-                          uint64_t reader) const {
-  if (!node.live || node.hash != hash || node.parent != parent) return false;
+                          const Hash128& hash, std::span<const TokenId> tokens) const {
+  if (!node.live() || node.hash != hash || node.parent != parent) return false;
   if (!parent.valid() && node.salt != salt) return false;
-  if (reader != 0 && node.reader == reader) return true;
   return std::memcmp(tokens_.data() + id.index() * tokens_per_block_, tokens.data(),
                      tokens.size_bytes()) == 0;
 }
 
 NodeId PrefixIndex::FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
-                               std::span<const TokenId> tokens, uint64_t reader) const {
+                               std::span<const TokenId> tokens) const {
   if (!parent.valid()) return NodeId();
   const NodeId hint = nodes_[parent.index()].last_child;
-  if (!hint.valid() || !Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens, reader)) {
+  if (!hint.valid() || !Matches(nodes_[hint.index()], hint, parent, salt, hash, tokens)) {
     return NodeId();
   }
   return hint;
 }
 
 NodeId PrefixIndex::Find(NodeId parent, uint64_t salt, const Hash128& hash,
-                         std::span<const TokenId> tokens, uint64_t reader) {
+                         std::span<const TokenId> tokens) {
   SLUICE_CHECK(tokens.size() == tokens_per_block_);
-  NodeId id = FindHinted(parent, salt, hash, tokens, reader);
+  NodeId id = FindHinted(parent, salt, hash, tokens);
   if (!id.valid()) {
     const auto it = by_hash_.find(hash);
     if (it == by_hash_.end()) return NodeId();
     id = it->second;
-    if (!Matches(nodes_[id.index()], id, parent, salt, hash, tokens, reader)) return NodeId();
+    if (!Matches(nodes_[id.index()], id, parent, salt, hash, tokens)) return NodeId();
     if (parent.valid()) nodes_[parent.index()].last_child = id;
   }
-  if (reader != 0) nodes_[id.index()].reader = reader;
   return id;
 }
 
@@ -82,7 +79,7 @@ NodeId PrefixIndex::NextId() const {
 
 void PrefixIndex::Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
                        std::span<const TokenId> tokens) {
-  SLUICE_CHECK(!parent.valid() || nodes_[parent.index()].live);
+  SLUICE_CHECK(!parent.valid() || nodes_[parent.index()].live());
   if (id.index() < nodes_.size()) {
     free_.pop_back();
   } else {
@@ -94,7 +91,7 @@ void PrefixIndex::Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& h
   node.hash = hash;
   node.salt = salt;
   node.parent = parent;
-  node.live = true;
+  node.birth = ++births_;
   std::copy(tokens.begin(), tokens.end(), tokens_.begin() + id.index() * tokens_per_block_);
   if (parent.valid()) {
     ++nodes_[parent.index()].children;
@@ -113,7 +110,7 @@ BlockIdentity PrefixIndex::identity(NodeId id) const {
 }
 
 void PrefixIndex::Pin(NodeId id) {
-  SLUICE_CHECK(nodes_[id.index()].live);
+  SLUICE_CHECK(nodes_[id.index()].live());
   ++nodes_[id.index()].pins;
 }
 
@@ -131,9 +128,9 @@ bool PrefixIndex::Unused(const Node& node) {
 void PrefixIndex::RemoveIfUnused(NodeId id) {
   while (id.valid() && Unused(nodes_[id.index()])) {
     Node& node = nodes_[id.index()];
-    SLUICE_CHECK(node.live);
+    SLUICE_CHECK(node.live());
     by_hash_.erase(node.hash);
-    node.live = false;
+    node.birth = 0;
     free_.push_back(id);
     id = node.parent;
     if (id.valid()) --nodes_[id.index()].children;
@@ -145,7 +142,7 @@ absl::Status PrefixIndex::CheckInvariants() const {
   size_t live_nodes = 0;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const Node& n = nodes_[i];
-    if (!n.live) continue;
+    if (!n.live()) continue;
     ++live_nodes;
     const auto it = by_hash_.find(n.hash);
     if (it == by_hash_.end() || it->second.index() != i) {
@@ -164,13 +161,13 @@ absl::Status PrefixIndex::CheckInvariants() const {
       return absl::InternalError(absl::StrCat("prefix index: node ", i, " has negative claims"));
     }
     if (!n.parent.valid()) continue;
-    if (!nodes_[n.parent.index()].live) {
+    if (!nodes_[n.parent.index()].live()) {
       return absl::InternalError(absl::StrCat("prefix index: node ", i, " lost its parent"));
     }
     ++children[n.parent.index()];
   }
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    if (nodes_[i].live && nodes_[i].children != children[i]) {
+    if (nodes_[i].live() && nodes_[i].children != children[i]) {
       return absl::InternalError(absl::StrCat("prefix index: node ", i, " has ", children[i],
                                               " children, counted ", nodes_[i].children));
     }

@@ -27,6 +27,12 @@ namespace sluice {
 
 class PrefixIndex {
  public:
+  // A node for as long as it lives: a later one with its id is another.
+  struct Ticket {
+    NodeId node;
+    uint64_t birth = 0;
+  };
+
   struct Node {
     // The copies and what is known of them; written by the owner of the index (KvCache).
     BlockId device;  // invalid: no copy
@@ -53,14 +59,15 @@ class PrefixIndex {
 
    private:
     friend class PrefixIndex;
+    bool live() const { return birth != 0; }
+
+    uint64_t birth = 0;  // counts nodes ever made; 0: not in use
     Hash128 hash;
     uint64_t salt = 0;
     NodeId parent;      // invalid: first block of a prompt
     NodeId last_child;  // found or added last; saves most look-ups in the map. May be stale
     int32_t children = 0;
     int32_t pins = 0;
-    bool live = false;
-    uint64_t reader = 0;  // whose tokens, at this place in them, are equal to its own; 0: unknown
   };
 
   // `expected_nodes` is a hint: no reallocation up to there.
@@ -70,10 +77,20 @@ class PrefixIndex {
   // The child of `parent` (invalid: a first block, under `salt`) with these tokens; an invalid id
   // if there is none. About 10 ns when it follows the same child as the last call did.
   // REQUIRES: tokens.size() == tokens_per_block.
-  // `reader`, if not 0, names whose tokens these are (TokenPath::sequence): a node remembers whom
-  // it was last compared with, and found equal, so that looking again costs no comparison.
-  NodeId Find(NodeId parent, uint64_t salt, const Hash128& hash, std::span<const TokenId> tokens,
-              uint64_t reader = 0);
+  NodeId Find(NodeId parent, uint64_t salt, const Hash128& hash, std::span<const TokenId> tokens);
+
+  // Who has found a node once finds it again without a search or a comparison, as long as it lives:
+  // nothing of a node's path ever changes. Redeem() returns an invalid id when it does not.
+  Ticket ticket(NodeId id) const { return {id, nodes_[id.index()].birth}; }
+  NodeId Redeem(const Ticket& ticket) const {
+    return nodes_[ticket.node.index()].birth == ticket.birth ? ticket.node : NodeId();
+  }
+  // Brings a node that is about to be looked at nearer to the processor.
+  void Prefetch(NodeId id) const {
+    const Node* node = &nodes_[id.index()];
+    __builtin_prefetch(node);
+    __builtin_prefetch(&node->birth);
+  }
 
   // Adds a node without copies. Returns an invalid id, and adds nothing, if another node has this
   // hash. REQUIRES: Find() with the same arguments finds nothing; the caller gives the node a copy
@@ -109,7 +126,7 @@ class PrefixIndex {
 
   // One past the largest node id ever used; with live(), for walking over all nodes.
   int32_t end() const { return static_cast<int32_t>(nodes_.size()); }
-  bool live(NodeId id) const { return nodes_[id.index()].live; }
+  bool live(NodeId id) const { return nodes_[id.index()].live(); }
   int32_t pins(NodeId id) const { return nodes_[id.index()].pins; }
 
   // Returns INTERNAL naming the first broken invariant. O(nodes).
@@ -117,16 +134,17 @@ class PrefixIndex {
 
  private:
   bool Matches(const Node& node, NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
-               std::span<const TokenId> tokens, uint64_t reader = 0) const;
+               std::span<const TokenId> tokens) const;
   static bool Unused(const Node& node);
   // The hinted child if it is the right one.
   NodeId FindHinted(NodeId parent, uint64_t salt, const Hash128& hash,
-                    std::span<const TokenId> tokens, uint64_t reader = 0) const;
+                    std::span<const TokenId> tokens) const;
   NodeId NextId() const;
   void Fill(NodeId id, NodeId parent, uint64_t salt, const Hash128& hash,
             std::span<const TokenId> tokens);
 
   const size_t tokens_per_block_;
+  uint64_t births_ = 0;
   std::vector<Node> nodes_;
   std::vector<TokenId> tokens_;  // tokens_per_block_ per node
   std::vector<NodeId> free_;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backend/cpu/probe_link.h"
+#include "backend/cpu/probe_step.h"
 #include "backend/disk_probe.h"
 #include "scheduler/base/status_macros.h"
 #include "service/config/memory.h"
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int64_t kBatchRows[] = {1, 16, 64};  // a decode step's rows
 constexpr int64_t kChunkRows = 256;            // a prefill step's
+constexpr int64_t kLayersProbed = 4;
 constexpr int64_t kPageTokens = 32;
 constexpr int64_t kCopyBlocks[] = {1, 4, 16, 64};
 
@@ -48,6 +50,7 @@ class Calibrator {
         {"products, f32", &Calibrator::ProbeWideProducts},
         {"reading weights", &Calibrator::ProbeWeights},
         {"attention", &Calibrator::ProbeAttention},
+        {"layers", &Calibrator::ProbeLayers},
         {"steps", &Calibrator::ProbeSteps},
         {"copies", &Calibrator::ProbeCopies},
         {"copies both ways", &Calibrator::ProbeDuplex},
@@ -82,6 +85,7 @@ class Calibrator {
   absl::Status ProbeProducts(Element element);
   absl::Status ProbeWeights();
   absl::Status ProbeAttention();
+  absl::Status ProbeLayers();
   absl::Status ProbeSteps();
   absl::Status ProbeCopies();
   absl::Status ProbeDuplex();
@@ -180,6 +184,40 @@ absl::Status Calibrator::ProbeAttention() {
   profile().host_attention = FlopRate(host.value);
   host_figures_.push_back(host);
   Source("host", host_figures_);
+  return absl::OkStatus();
+}
+
+// A layer is more than its products and its attention: norms, RoPE, activations and writing KV take
+// time with every token. They count as part of the arithmetic, whose rate sinks accordingly.
+absl::Status Calibrator::ProbeLayers() {
+  // Enough layers that weights come from memory, as they do when serving.
+  const int64_t layer_bytes = options_.shape.parameters() * ElementBytes(Element::kBF16);
+  const int64_t layers =
+      std::clamp<int64_t>(options_.large.value() / 2 / layer_bytes, 1, kLayersProbed);
+  const Tokens rows(kChunkRows);
+  SLUICE_ASSIGN_OR_RETURN(const auto probe,
+                          StepProbe::Create(options_.shape, layers, Element::kBF16, rows, pool_));
+  SLUICE_ASSIGN_OR_RETURN(const RunTimes times, probe->Time(rows, control_));
+  const Measured layer = MeasuredTime(absl::StrCat("one layer of ", kChunkRows, " tokens, bf16"),
+                                      times, static_cast<double>(layers));
+  const auto tokens = static_cast<double>(kChunkRows);
+  const Flop products(2 * tokens * static_cast<double>(options_.shape.parameters()));
+  const double pairs = tokens * (tokens + 1) / 2;
+  const Seconds attention =
+      Flop(4 * static_cast<double>(options_.shape.q_dim()) * pairs) / profile().attention_sustained;
+  const auto rate = [&](Element element) -> ComputeRate& {
+    return profile().compute[static_cast<size_t>(FormatOf(element))];
+  };
+  const Seconds rest = std::max(
+      Seconds(0), Seconds(layer.value) - attention - products / rate(Element::kBF16).sustained);
+  for (const Element element : {Element::kBF16, Element::kF32}) {
+    ComputeRate& of = rate(element);
+    const Seconds time = products / of.sustained + rest;
+    of.sustained = FlopRate(ThreeDigits(products.value() / time.value()));
+    profile().sources[absl::StrCat("compute.", Name(element))] +=
+        absl::StrCat("; with norms, RoPE, activations and KV writes: ", DescribeMeasured({layer}));
+  }
+  result_.figures.push_back(layer);
   return absl::OkStatus();
 }
 

@@ -3,10 +3,11 @@
 
 usage: live_check.py BUILD_DIR OUT_DIR [--rates A,B] [--requests N] [--runs N]
 
-Calibrates this machine, serves the random model of 150 M parameters with the CPU backend from a device
-pool too small for the workload over an emulated link (paced copies), once under each policy, sends it
-the κ mix, and simulates the same requests on the calibrated profile. Writes OUT_DIR/live_check.json.
-Nothing else should run on the machine meanwhile.
+Serves the random model of 150 M parameters with the CPU backend from a device pool too small for the
+workload over an emulated link (paced copies), once under each policy, sends it the κ mix, and simulates
+the same requests. The machine is calibrated right before each run, because shared machines change their
+speed by 10 % within minutes, and each run is simulated on its own calibration. Writes
+OUT_DIR/live_check.json. Nothing else should run on the machine meanwhile.
 """
 import argparse
 import datetime
@@ -72,18 +73,25 @@ def live(flags, suites, model, profile, policy, rate):
             **{k: round(after[k] - before[k], 4) for k in after}}
 
 
-def simulated(flags, suites, model, profile, rate, out):
+def calibrated(suites, model):
+    """The machine as it is now; also the command."""
+    profile = suites.work / "hardware.json"
+    command = [suites.build / "sluice", "calibrate", "--model", model, "--threads", THREADS, "--out", profile]
+    subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return profile, calibration.shown(command, suites.build)
+
+
+def simulated(flags, suites, model, profile, policy, rate, out):
     sluice = suites.build / "sluice"
     command = [sluice, "simulate", "--model", model / "config.json", "--hardware", profile,
                "--link", LINK_GBPS, "--block-size", 32, "--device-kv-gib", DEVICE_GIB,
                "--host-kv-gib", HOST_GIB, "--max-num-batched-tokens", STEP_TOKENS, "--exact-outputs",
-               "--policy", ",".join(POLICIES), "--requests", flags.requests, *workload(flags, rate),
+               "--policy", policy, "--requests", flags.requests, *workload(flags, rate),
                "--json", out]
     subprocess.run([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    results = json.loads(out.read_text())["policies"]
+    results = json.loads(out.read_text())["policies"][policy]
     keys = ("ttft_s", "makespan_s", "device_busy_s", "link_busy_s", "exposed_link_s")
-    return calibration.shown(command, suites.build), {
-        name: {k: results[name][k] for k in keys} for name in POLICIES}
+    return {"simulate": calibration.shown(command, suites.build), **{k: results[k] for k in keys}}
 
 
 def compare(live_run, sim):
@@ -100,31 +108,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--rates", default="3,4.5", help="requests per second, with commas between them")
-    parser.add_argument("--requests", type=int, default=240)
+    parser.add_argument("--rates", default="2,3", help="requests per second, with commas between them")
+    parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--profile", type=pathlib.Path, help="use this one instead of calibrating")
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)
     suites = collect.Suites(flags.build)
     model = suites.model("150m")
     report = {"suite": "live_check", "date": datetime.date.today().isoformat(), "machine": collect.machine(),
               "seed": flags.seed, "link_gbps": LINK_GBPS, "link_emulated": True, "tolerance": TOLERANCE}
-    profile = flags.profile
-    if profile is None:
-        profile = suites.work / "hardware.json"
-        calibrate = [suites.build / "sluice", "calibrate", "--model", model, "--threads", THREADS, "--out", profile]
-        report["calibrate"] = calibration.shown(calibrate, suites.build)
-        collect.say(report["calibrate"])
-        subprocess.run([str(c) for c in calibrate], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     report["cells"] = []
     for rate in flags.rates.split(","):
-        command, sims = simulated(flags, suites, model, profile, rate, flags.out / "simulated.json")
-        cell = {"rate": float(rate), "simulate": command, "policies": {}}
+        cell = {"rate": float(rate), "policies": {}}
         for policy in POLICIES:
+            profile, report["calibrate"] = calibrated(suites, model)
             run = live(flags, suites, model, profile, policy, rate)
-            verdict = compare(run, sims[policy])
-            cell["policies"][policy] = {"live": run, "simulated": sims[policy], "verdict": verdict}
+            sim = simulated(flags, suites, model, profile, policy, rate, flags.out / "simulated.json")
+            verdict = compare(run, sim)
+            cell["policies"][policy] = {"live": run, "simulated": sim, "verdict": verdict}
             collect.say(f"{rate}/s {policy}: " + ", ".join(
                 f"{n} {v['live']} live, {v['simulated']} simulated ({v['simulated_per_live']})"
                 for n, v in verdict.items()))

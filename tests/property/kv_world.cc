@@ -81,6 +81,7 @@ KvWorld::Prompt KvWorld::RandomPrompt() {
     p.salt = static_cast<uint64_t>(Pick(0, options_.salts - 1));
   }
   p.hashes.clear();
+  p.known.clear();
   p.content.clear();
   const size_t shared = static_cast<size_t>(Pick(0, static_cast<int64_t>(blocks * width_)));
   std::mt19937_64 family(static_cast<uint64_t>(Pick(0, options_.families - 1)));

@@ -81,7 +81,8 @@ class KvWorld {
     std::vector<TokenId> tokens;  // whole blocks
     std::vector<Hash128> hashes;
     std::vector<uint64_t> content;  // right KV per block
-    TokenPath path() const { return {tokens, hashes, salt}; }
+    mutable std::vector<PrefixIndex::Ticket> known;  // of earlier matches
+    TokenPath path() const { return {tokens, hashes, salt, &known}; }
     size_t blocks() const { return hashes.size(); }
   };
   struct Sequence {

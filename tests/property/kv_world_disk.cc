@@ -99,6 +99,7 @@ void KvWorld::AdoptFrom(const KvWorld& before, double share) {
     Fail("blocks were adopted that nobody can evict");
   }
   history_ = before.history_;
+  for (const Prompt& prompt : history_) prompt.known.clear();  // of another cache
   AfterCall();
 }
 

@@ -1,6 +1,7 @@
 // The probes measure what they say; how fast this machine is, no test knows.
 #include "backend/cpu/probe_compute.h"
 #include "backend/cpu/probe_link.h"
+#include "backend/cpu/probe_step.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 
@@ -70,6 +71,18 @@ TEST(StepProbeTest, MoreLayersTakeLonger) {
   ThreadPool pool(2, /*pin=*/false);
   const auto few = TimeEmptyStep(1, pool, Short());
   const auto many = TimeEmptyStep(24, pool, Short());
+  ExpectMeasured(few);
+  ExpectMeasured(many);
+  EXPECT_LT(few->best, many->best);
+}
+
+TEST(StepProbeTest, MoreTokensTakeLonger) {
+  ThreadPool pool(2, /*pin=*/false);
+  const LayerShape shape{128, 256, 4, 2, 32};
+  const auto probe = StepProbe::Create(shape, 2, Element::kBF16, Tokens(200), pool);
+  ASSERT_THAT(probe, IsOk());
+  const auto few = (*probe)->Time(Tokens(1), Short());
+  const auto many = (*probe)->Time(Tokens(200), Short());
   ExpectMeasured(few);
   ExpectMeasured(many);
   EXPECT_LT(few->best, many->best);

@@ -112,6 +112,14 @@ TEST(KappaTest, CoefficientsByHand) {
   EXPECT_EQ(c.transfer_power, Watts(60));
 }
 
+TEST(KappaTest, DirectionsOfASlowerLinkLeaveRoomForEachOther) {
+  Deployment d = On(Llama70b());  // its devices carry 144 GB/s in both directions together
+  d.link = ByteRate(15e9);
+  EXPECT_DOUBLE_EQ(MakeCoefficients(d).duplex_share, 1);
+  d.link = ByteRate(90e9);
+  EXPECT_DOUBLE_EQ(MakeCoefficients(d).duplex_share, 144.0 / 180);
+}
+
 TEST(KappaTest, HostCoresAreLimitedByMemoryOrArithmetic) {
   Deployment d = On(Llama70b());
   d.hardware.host_attention = FlopRate(1e12);

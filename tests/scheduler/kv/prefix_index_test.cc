@@ -11,20 +11,18 @@ namespace {
 
 using Tokens2 = std::vector<TokenId>;
 
-// A node remembers whose tokens it was compared with; nobody else profits from that.
-TEST(PrefixIndexTest, WhatAReaderWasComparedWithIsNotTakenForAnother) {
+TEST(PrefixIndexTest, ATicketFindsItsNodeOnlyAsLongAsThatLives) {
   PrefixIndex index(Tokens(2), Blocks(4));
   const Hash128 h1{1, 0};
   const NodeId a = index.Insert(NodeId(), 0, h1, Tokens2{5, 6});
-  EXPECT_EQ(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7), a);
-  EXPECT_EQ(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7), a);
-  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 9}, 8).valid()) << "another reader";
-  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 9}).valid()) << "no name";
-  EXPECT_FALSE(index.Find(NodeId(), 0, {2, 0}, Tokens2{5, 6}, 7).valid()) << "another hash";
+  const PrefixIndex::Ticket ticket = index.ticket(a);
+  EXPECT_EQ(index.Redeem(ticket), a);
   index.RemoveIfUnused(a);  // it has no copy
+  EXPECT_FALSE(index.Redeem(ticket).valid()) << "gone";
   const NodeId reused = index.Insert(NodeId(), 0, h1, Tokens2{5, 9});
   EXPECT_EQ(reused, a);
-  EXPECT_FALSE(index.Find(NodeId(), 0, h1, Tokens2{5, 6}, 7).valid()) << "the node's id is reused";
+  EXPECT_FALSE(index.Redeem(ticket).valid()) << "another node has its id";
+  EXPECT_EQ(index.Redeem(index.ticket(reused)), a);
 }
 
 TEST(PrefixIndexTest, FindsOnlyTheSameTokensAfterTheSamePrefixUnderTheSameSalt) {
