@@ -40,7 +40,7 @@ build: packages ## Build everything (preset release): build/release/sluice.
 
 .PHONY: test
 test: build ## Build, then run all tests.
-	@$(packages) metrics
+	@$(packages) metrics redis
 	@$(call ctest,release)
 
 .PHONY: bench

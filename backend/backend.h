@@ -26,7 +26,13 @@ struct BackendInfo {
   Blocks device_blocks;
   Blocks host_blocks;
   Blocks disk_blocks;  // 0: no disk tier
+  Tier storage_tier = Tier::kDisk;  // what that is: kDisk, or kRemote
   std::string disk;    // how it moves bytes: "io_uring, O_DIRECT"
+  // What a block takes where that is not what moves over the link (geometry.bytes_per_block, which
+  // is also what it takes on the host): on the device, on the disk. 0: it is.
+  Bytes device_block_bytes;
+  Bytes disk_block_bytes;
+  std::string host_codec = "raw";  // what blocks are on the host: "int8-kt128-vt128-v1"
   int32_t layers = 0;
   int32_t vocab_size = 0;
   // Stated link bandwidth in bytes per second; 0 = as fast as memory. True `emulated`: copies are
@@ -55,6 +61,10 @@ class Backend {
   // with CANCELLED unless all their bytes were in place; other ids are ignored. A backend that
   // cannot take copies back lets them end in their time.
   virtual void RevokeCopies(std::span<const CopyId> /*copies*/) {}
+
+  // These slots of the disk tier hold nothing any more (EvictResult::disk_slots); the bytes are
+  // forgotten before any copy started later. Engine thread.
+  virtual void ForgetDiskBlocks(std::span<const BlockId> /*slots*/) {}
 
   // Takes the results that have come in since the last call.
   virtual std::vector<CopyResult> TakeFinishedCopies() = 0;

@@ -56,14 +56,21 @@ void Scheduler::Impl::ExpireWaiting(absl::Time now) {
 void Scheduler::Impl::AdmitWaiting(absl::Time now) {
   next_ = nullptr;
   if (waiting_.empty()) return;
+  YieldPinsToWaiting();
   if (NoPlace()) return Count(Decision::kWaitBlocks);
   const Blocked state{kv_.room_epoch(), next_arrival_};
   if (state == blocked_ && !running_.empty() && ++blocked_steps_ < kBlockedSteps) {
     Count(Decision::kWaitBlocks);
     return;
   }
-  blocked_ = Blocked();
   RenewSome();
+  AdmitSome(now);
+  if (YieldAllPins()) AdmitSome(now);
+}
+
+void Scheduler::Impl::AdmitSome(absl::Time now) {
+  blocked_ = Blocked();
+  next_ = nullptr;
   while (!waiting_.empty() && !NoPlace() && AdmitOne(now)) {
   }
 }
@@ -283,7 +290,8 @@ void Scheduler::Impl::NoteFirstAdmission(Sequence* sequence, const KvAdmission& 
   stats.cached[static_cast<size_t>(Tier::kDevice)] = geometry.TokensIn(admission.device);
   const Blocks from_host = admission.host - admission.from_disk;
   stats.cached[static_cast<size_t>(Tier::kHost)] = geometry.TokensIn(from_host);
-  stats.cached[static_cast<size_t>(Tier::kDisk)] = geometry.TokensIn(admission.from_disk);
+  stats.cached[static_cast<size_t>(options_.storage_tier)] =
+      geometry.TokensIn(admission.from_disk);
   const Blocks used = admission.device + admission.host;
   stats.computed = stats.prompt - geometry.TokensIn(used);
   const Blocks known(static_cast<int64_t>(match_.nodes.size()));

@@ -84,7 +84,10 @@ void Scheduler::Impl::WatchDisk(LinkDirection direction, const CopyResult& resul
   if (!reads && direction != LinkDirection::kHostToDisk) return;
   disk_corrupt_ += Blocks(result.corrupt);
   if (absl::IsCancelled(result.status)) return;
-  const bool failed = !result.status.ok() && !absl::IsDataLoss(result.status);
+  // Blocks that are damaged, that its codec refuses, or that others have removed say nothing
+  // against the disk.
+  const bool failed = !result.status.ok() && !absl::IsDataLoss(result.status) &&
+                      !absl::IsOutOfRange(result.status) && !absl::IsNotFound(result.status);
   (reads ? disk_reads_ : disk_writes_).OnCopy(failed, now());
 }
 

@@ -18,17 +18,20 @@ class DiskGate {
   static constexpr Seconds kFirst{1};
   static constexpr Seconds kLongest{60};
 
+  explicit DiskGate(Seconds longest = kLongest)
+      : longest_(longest), pause_(std::min(kFirst, longest)) {}
+
   // A copy has ended. `failed`: by the disk's fault; corrupt blocks are not a reason to stop.
   void OnCopy(bool failed, Seconds now) {
     if (!failed) {
       failures_ = 0;
-      pause_ = kFirst;
+      pause_ = std::min(kFirst, longest_);
       return;
     }
     // Copies that were under way when it shut tell nothing new.
     if (++failures_ < kFailures || !Open(now)) return;
     open_from_ = now + pause_;
-    pause_ = std::min(pause_ * 2, kLongest);
+    pause_ = std::min(pause_ * 2, longest_);
     ++times_shut_;
   }
 
@@ -36,8 +39,9 @@ class DiskGate {
   int64_t times_shut() const { return times_shut_; }
 
  private:
+  Seconds longest_;
   int failures_ = 0;
-  Seconds pause_ = kFirst;
+  Seconds pause_;
   Seconds open_from_;
   int64_t times_shut_ = 0;
 };

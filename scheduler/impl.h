@@ -7,6 +7,8 @@
 //   views.cc        what a policy sees
 //   step_former.cc  PlanStep
 //   commit.cc       CommitStep, OnCopyDone
+//   found_blocks.cc   FindMissing, AdoptFound
+//   cache_control.cc  Warm, Evict, pins that give way
 //   invariants.cc   CheckInvariants
 // Not part of the interface.
 #pragma once
@@ -36,6 +38,9 @@ class Scheduler::Impl {
   Impl(const SchedulerOptions& options, BlockHashFunction block_hash);
 
   std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
+  PromptBlocks FindMissing(const RequestSpec& spec);
+  std::vector<StoredBlock> AdoptFound(const RequestSpec& spec, const PromptBlocks& prompt,
+                                      size_t found);
   absl::Status Submit(RequestSpec spec, absl::Time now);
   Explanation Explain(RequestSpec spec, absl::Time now);
   void Cancel(RequestId id, absl::Time now);
@@ -43,6 +48,9 @@ class Scheduler::Impl {
   StepPlan PlanStep(absl::Time now);
   void CommitStep(const StepResult& result, absl::Time now);
   std::vector<Event> TakeEvents();
+  absl::Status Warm(WarmSpec spec, absl::Time now);
+  std::vector<WarmResult> TakeWarmResults();
+  EvictResult Evict(const EvictSpec& spec, absl::Time now);
   KvEvents TakeKvEvents() { return kv_.TakeEvents(); }
   KvEvents ListKvBlocks() const { return kv_.ListBlocks(); }
   absl::Time NextWakeup() const;
@@ -106,6 +114,7 @@ class Scheduler::Impl {
   bool NoPlace() const { return Full() && !mixed_priorities_; }
   void ExpireWaiting(absl::Time now);
   void AdmitWaiting(absl::Time now);
+  void AdmitSome(absl::Time now);
   // One choice of the policy. Returns whether to ask it again.
   bool AdmitOne(absl::Time now);
   // Nobody is admitted for lack of room.
@@ -148,6 +157,32 @@ class Scheduler::Impl {
   // What an admission saved by KV that is off the device, and what a store cost. For guard_.
   void AccountUse(const MachineView& machine, const WaitingView& view, const Choice& choice);
   void AccountStore(const CopyUnderWay& copy, const CopyResult& result);
+
+  // --- cache_control.cc ---
+  struct WarmTask {
+    WarmSpec spec;
+    std::vector<Hash128> hashes;  // of the full blocks
+    int64_t looked_at = -1;       // KvCache::content_epoch() then
+    Blocks full() const { return Blocks(static_cast<int64_t>(hashes.size())); }
+    TokenPath path() const { return {spec.tokens, hashes, spec.cache_salt}; }
+  };
+  std::vector<Hash128> HashesOf(std::span<const TokenId> tokens, uint64_t salt) const;
+  // `full`: blocks of the prompt; match_ is of it.
+  absl::Status CheckWarm(const WarmSpec& spec, Blocks full);
+  // The next two leave match_ as of the task's prompt.
+  void MatchAndPin(const WarmTask& task);
+  // Plans copies towards the task's tier. Returns how many blocks.
+  Blocks MoveForWarm(const WarmTask& task);
+  WarmResult ResultOf(const WarmTask& task) const;  // from match_
+  // Returns whether the task has ended.
+  bool Progress(WarmTask* task);
+  void ProgressWarms();
+  // The next end of a pin, or deadline of a task.
+  absl::Time NextControlEvent() const;
+  // Ends pins that a waiting request could not be admitted beside, whoever else has gone.
+  void YieldPinsToWaiting();
+  // Ends all pins of the device if nothing else holds the waiting back. Returns whether it did.
+  bool YieldAllPins();
 
   // --- step_former.cc ---
   void FormStep(StepPlan* plan);
@@ -232,6 +267,9 @@ class Scheduler::Impl {
   double output_share_ = 0.5;
 
   std::vector<Copy> copies_;  // of the plan being made
+
+  std::vector<WarmTask> warms_;  // under way, oldest first
+  std::vector<WarmResult> warm_results_;
 
   // Scratch, kept for its capacity.
   KvMatch match_;

@@ -34,9 +34,16 @@ absl::Status SchedulerOptions::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckRange("device_blocks", device_blocks.value(), 1, kMaxBlocks));
   SLUICE_RETURN_IF_ERROR(CheckRange("host_blocks", host_blocks.value(), 0, kMaxBlocks));
   SLUICE_RETURN_IF_ERROR(CheckRange("disk_blocks", disk_blocks.value(), 0, kMaxBlocks));
+  if (storage_tier != Tier::kDisk && storage_tier != Tier::kRemote) {
+    return absl::InvalidArgumentError("storage_tier: want the disk or the remote tier");
+  }
   if (!(tpot_target > Seconds(0))) {
     return absl::InvalidArgumentError(absl::StrCat(
         "scheduler options: tpot_target: ", tpot_target.value(), " s, want more than 0"));
+  }
+  if (!(max_pinned_share >= 0 && max_pinned_share <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("scheduler options: max_pinned_share: ",
+                                                   max_pinned_share, " is not in [0, 1]"));
   }
   SLUICE_RETURN_IF_ERROR(cost.Validate());
   return MakePolicy(policy, policy_options).status();

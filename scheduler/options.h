@@ -10,6 +10,7 @@
 #include "scheduler/base/units.h"
 #include "scheduler/cost/coefficients.h"
 #include "scheduler/policy_options.h"
+#include "scheduler/step.h"
 
 namespace sluice {
 
@@ -73,6 +74,10 @@ struct SchedulerOptions {
   // Collect KvEvents (Scheduler::TakeKvEvents).
   bool kv_events = false;
 
+  // Most of the device pool and of the host pool that Scheduler::Warm() may pin, [0, 1]. More keeps
+  // more prompts ready whatever comes; what is left is all that other requests' KV is cached in.
+  double max_pinned_share = 0.5;
+
   // Upper bound on blocks being stored to the host at a time. Blocks in transit cannot be evicted,
   // so this bounds how much of the device pool stores can hold up. 0 turns stores off.
   Blocks max_store_blocks{64};
@@ -81,6 +86,9 @@ struct SchedulerOptions {
   Blocks device_blocks{1024};
   Blocks host_blocks{0};  // 0 = no host tier
   Blocks disk_blocks{0};  // 0 = no disk tier
+  // What the tier behind the host is called where numbers tell of it: kDisk, or kRemote for a store
+  // that other servers write to as well, and that may lose blocks at any time.
+  Tier storage_tier = Tier::kDisk;
 
   // Returns INVALID_ARGUMENT naming the first field out of range.
   absl::Status Validate() const;

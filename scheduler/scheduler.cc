@@ -22,8 +22,14 @@ KvCacheOptions KvOptions(const SchedulerOptions& options, const PolicyTraits& tr
   kv.min_hits_to_store = options.min_hits_to_store;
   kv.prefix_caching = options.prefix_caching;
   kv.events = options.kv_events;
+  kv.max_pinned_share = options.max_pinned_share;
   kv.eviction = traits.values_blocks ? EvictionOrder::kValue : EvictionOrder::kLru;
   return kv;
+}
+
+// A remote store costs nothing while it is away, and its own breaker sees when it is back.
+Seconds LongestPause(const SchedulerOptions& options) {
+  return options.storage_tier == Tier::kRemote ? Seconds(1) : DiskGate::kLongest;
 }
 
 std::unique_ptr<Policy> PolicyFor(const SchedulerOptions& options) {
@@ -32,7 +38,19 @@ std::unique_ptr<Policy> PolicyFor(const SchedulerOptions& options) {
 }
 
 TierStats TierStatsOf(const BlockPool& pool) {
-  return {pool.capacity(), pool.free(), pool.referenced(), pool.cached(), pool.in_transit()};
+  return {pool.capacity(), pool.free(),       pool.referenced(),
+          pool.cached(),   pool.in_transit(), Blocks(0)};
+}
+
+CacheMoves MovesOf(const KvCache::Counters& counters) {
+  CacheMoves moves;
+  moves.stored = Blocks(counters.stores);
+  moves.spilled = counters.spills;
+  moves.staged = counters.staged;
+  moves.prefetched = counters.prefetched;
+  moves.pins_yielded = counters.pins_yielded;
+  moves.evicted_on_request = counters.evicted_on_request;
+  return moves;
 }
 
 }  // namespace
@@ -45,6 +63,11 @@ Scheduler::~Scheduler() = default;
 
 std::vector<BlockId> Scheduler::Adopt(std::span<const StoredBlock> blocks) {
   return impl_->Adopt(blocks);
+}
+PromptBlocks Scheduler::FindMissing(const RequestSpec& spec) { return impl_->FindMissing(spec); }
+std::vector<StoredBlock> Scheduler::AdoptFound(const RequestSpec& spec, const PromptBlocks& prompt,
+                                               size_t found) {
+  return impl_->AdoptFound(spec, prompt, found);
 }
 absl::Status Scheduler::Submit(RequestSpec spec, absl::Time now) {
   return impl_->Submit(std::move(spec), now);
@@ -59,6 +82,13 @@ void Scheduler::OnCopyDone(const CopyResult& result, absl::Time now) {
 StepPlan Scheduler::PlanStep(absl::Time now) { return impl_->PlanStep(now); }
 void Scheduler::CommitStep(const StepResult& result, absl::Time now) {
   impl_->CommitStep(result, now);
+}
+absl::Status Scheduler::Warm(WarmSpec spec, absl::Time now) {
+  return impl_->Warm(std::move(spec), now);
+}
+std::vector<WarmResult> Scheduler::TakeWarmResults() { return impl_->TakeWarmResults(); }
+EvictResult Scheduler::Evict(const EvictSpec& spec, absl::Time now) {
+  return impl_->Evict(spec, now);
 }
 std::vector<Event> Scheduler::TakeEvents() { return impl_->TakeEvents(); }
 KvEvents Scheduler::TakeKvEvents() { return impl_->TakeKvEvents(); }
@@ -77,12 +107,15 @@ Scheduler::Impl::Impl(const SchedulerOptions& options, BlockHashFunction block_h
       traits_(policy_->traits()),
       kv_(KvOptions(options, traits_)),
       calibration_(options.cost),
-      cost_(options.refine_cost ? calibration_.current() : options_.cost) {}
+      cost_(options.refine_cost ? calibration_.current() : options_.cost),
+      disk_reads_(LongestPause(options)),
+      disk_writes_(LongestPause(options)) {}
 
 void Scheduler::Impl::AdvanceClock(absl::Time now) {
   SLUICE_CHECK(now >= now_);
   if (origin_ == absl::InfinitePast()) origin_ = now;
   now_ = now;
+  kv_.set_now(now);
 }
 
 absl::Status Scheduler::Impl::CheckSpec(const RequestSpec& spec) const {
@@ -260,7 +293,8 @@ std::vector<Event> Scheduler::Impl::TakeEvents() { return std::exchange(events_,
 
 absl::Time Scheduler::Impl::NextWakeup() const {
   const Sequence* next = waiting_.earliest_deadline();
-  return next == nullptr ? absl::InfiniteFuture() : next->spec.first_token_deadline;
+  const absl::Time control = NextControlEvent();
+  return next == nullptr ? control : std::min(control, next->spec.first_token_deadline);
 }
 
 // Paper section 3: compute seconds per new token over link seconds per cached token.
@@ -289,6 +323,11 @@ SchedulerStats Scheduler::Impl::stats() const {
   stats.device = TierStatsOf(kv_.device());
   stats.host = TierStatsOf(kv_.host());
   stats.disk = TierStatsOf(kv_.disk());
+  stats.storage_tier = options_.storage_tier;
+  stats.residency = {kv_.device().residency(), kv_.host().residency(), kv_.disk().residency()};
+  stats.device.pinned = kv_.pinned(Tier::kDevice);
+  stats.host.pinned = kv_.pinned(Tier::kHost);
+  stats.moves = MovesOf(kv_.counters());
   stats.spills_pending = kv_.spills_pending();
   const bool begun = origin_ != absl::InfinitePast();
   stats.disk_reads_off = begun && !disk_reads_.Open(now());

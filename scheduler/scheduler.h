@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "scheduler/base/hash.h"
 #include "scheduler/base/units.h"
+#include "scheduler/cache_control.h"
 #include "scheduler/explanation.h"
 #include "scheduler/kv/kv_events.h"
 #include "scheduler/options.h"
@@ -29,6 +30,15 @@
 #include "scheduler/step.h"
 
 namespace sluice {
+
+// The names of a prompt's full blocks, without one that holds its last token, which is computed in
+// any case.
+struct PromptBlocks {
+  std::vector<BlockIdentity> blocks;
+  size_t known = 0;  // the leading ones that the cache holds, wherever
+
+  std::span<const BlockIdentity> missing() const { return std::span(blocks).subspan(known); }
+};
 
 // How a request ended.
 struct RequestFinish {
@@ -65,6 +75,16 @@ class Scheduler {
   // REQUIRES: before the first Submit().
   std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
 
+  // A store that other servers write to, too, may hold more of a prompt than this process knows of.
+  // Before a request is submitted: what of it could be looked for there. Nothing is missing without
+  // a tier behind the host. Changes nothing.
+  PromptBlocks FindMissing(const RequestSpec& spec);
+  // Takes over those that were found, the first `found` of prompt.missing(): returns who is in which
+  // slot from now on. Fewer if there is no room, or what the cache held before them is gone.
+  // REQUIRES: `prompt` is FindMissing() of the same request.
+  std::vector<StoredBlock> AdoptFound(const RequestSpec& spec, const PromptBlocks& prompt,
+                                      size_t found);
+
   // Queues a request. After OK, the request ends with exactly one Finish event.
   // Returns INVALID_ARGUMENT if it can never fit (longer than max_model_len, or more blocks than
   // the device has); RESOURCE_EXHAUSTED if the queue is full, or if first_token_deadline cannot be
@@ -92,6 +112,20 @@ class Scheduler {
   // Everything that happened since the last call, in order.
   std::vector<Event> TakeEvents();
 
+  // --- The cache on request ---
+
+  // Brings what is cached of a prompt to a tier, in room that no request was promised, and pins it
+  // there. After OK, TakeWarmResults() gives exactly one result, after some PlanStep().
+  // A pinned block is evicted for nobody before its time, but for Evict(), and on the device for a
+  // waiting request that could not be admitted otherwise.
+  // Returns FAILED_PRECONDITION without prefix caching or that tier; RESOURCE_EXHAUSTED above
+  // SchedulerOptions::max_pinned_share of the tier, or if too many are under way.
+  absl::Status Warm(WarmSpec spec, absl::Time now);
+  std::vector<WarmResult> TakeWarmResults();
+
+  // Drops cached KV that nobody uses, at once. O(blocks).
+  EvictResult Evict(const EvictSpec& spec, absl::Time now);
+
   // Which KV blocks came and went since the last call, in order; nothing unless
   // SchedulerOptions::kv_events.
   KvEvents TakeKvEvents();
@@ -99,7 +133,8 @@ class Scheduler {
   // REQUIRES: TakeKvEvents() was the last call that could change anything.
   KvEvents ListKvBlocks() const;
 
-  // When PlanStep() must be called even if nothing else happens (a deadline). May be infinite.
+  // When PlanStep() must be called even if nothing else happens (a deadline, the end of a pin). May
+  // be infinite.
   absl::Time NextWakeup() const;
 
   // No live requests. (Stores may still be under way.)

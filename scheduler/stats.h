@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "scheduler/base/units.h"
+#include "scheduler/kv/residency.h"
 #include "scheduler/step.h"
 
 namespace sluice {
@@ -83,9 +84,20 @@ struct RequestStats {
 struct TierStats {
   Blocks capacity;
   Blocks free;
-  Blocks referenced;  // used by at least one admitted request
-  Blocks cached;      // unreferenced, holds reusable KV, can be evicted at once
-  Blocks in_transit;  // unreferenced, but a copy reads or writes it
+  Blocks referenced;          // used by at least one admitted request, or pinned
+  Blocks cached;              // unreferenced, holds reusable KV, can be evicted at once
+  Blocks in_transit;          // unreferenced, but a copy reads or writes it
+  Blocks pinned = Blocks(0);  // of `referenced`, those held by Scheduler::Warm(), used or not
+};
+
+// Blocks planned to move, or dropped, since the start.
+struct CacheMoves {
+  Blocks stored;      // to the host
+  Blocks spilled;     // to the disk
+  Blocks staged;      // from the disk to the host
+  Blocks prefetched;  // to the device ahead of need
+  Blocks pins_yielded;
+  Blocks evicted_on_request;  // copies, by Scheduler::Evict()
 };
 
 // Why a decision fell as it did; a closed set, each counted.
@@ -132,11 +144,17 @@ struct SchedulerStats {
   TierStats device;
   TierStats host;
   TierStats disk;
+  Tier storage_tier =
+      Tier::kDisk;  // what `disk` and whatever is named after it are: kDisk, kRemote
+  // Of cached KV that has left a tier; by tier, as far as this machine has them.
+  std::array<Residency, kTierCount> residency{};
+
+  CacheMoves moves;
 
   // Blocks on their way to the disk, or to the host and from there to the disk.
   Blocks spills_pending;
-  // The disk failed again and again and is left alone for a while: blocks are not read from it / not
-  // written to it.
+  // The disk failed again and again and is left alone for a while: blocks are not read from it /
+  // not written to it.
   bool disk_reads_off = false;
   bool disk_writes_off = false;
 

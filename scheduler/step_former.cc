@@ -11,11 +11,13 @@ StepPlan Scheduler::Impl::PlanStep(absl::Time now) {
   SLUICE_CHECK(in_flight_.empty());
   AdvanceClock(now);
   ExpireWaiting(now);
+  kv_.ExpirePins(now);
   SteerStores();
   StageAhead();
   CollectCopies();
   AdmitWaiting(now);
   PrefetchAhead();
+  ProgressWarms();
   StepPlan plan;
   last_step_ = StepId(last_step_.value() + 1);
   plan.id = last_step_;

@@ -12,7 +12,8 @@
 // folded into the same running maximum and sum as the others, in token order: there is no partial
 // output to merge, and where a block lies does not show in a single bit either. K of a chunk of a
 // host block is turned into the device's layout in the worker's scratch, V is read where it is if
-// its rows are whole cache lines.
+// its rows are whole cache lines. Encoded host blocks (KvPools::host_codec) are decoded there, too,
+// K and V, chunk by chunk: to the numbers a load would bring, so that their bits are a load's.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,7 @@
 #include <vector>
 
 #include "backend/cpu/kv_layout.h"
+#include "backend/kv/kv_codec.h"
 
 namespace sluice {
 
@@ -32,8 +34,9 @@ struct AttentionInput {
   // Empty, or by leading block: valid where the block lies in the host pool (its entry of `blocks`
   // is not looked at then). Such blocks are full and end at or before `first`.
   std::span<const BlockId> host_blocks;
-  const std::byte* host = nullptr;  // HostLayer() of host block 0
-  int64_t group = 1;                // query heads per kv head
+  const std::byte* host = nullptr;      // HostLayer() of host block 0
+  const KvCodec* host_codec = nullptr;  // of the host pool; null or one that decodes_heads()
+  int64_t group = 1;                    // query heads per kv head
   int64_t first = 0;  // position of query token 0; KV up to the tile's last token is in place
   const float* queries =
       nullptr;  // query token t, head h: queries + t * query_stride + h * head_dim

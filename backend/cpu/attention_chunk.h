@@ -25,7 +25,7 @@ inline constexpr int64_t kMaxLanes = 16;
 struct AttentionScratchView {
   static size_t Floats(const KvLayout& layout) {
     return static_cast<size_t>(kAttentionTileRows * (Padded(layout) * 2 + kChunk + kMaxLanes * 3) +
-                               kChunk * (layout.units() + ValueWords(layout)) + kMaxLanes);
+                               kChunk * (2 * layout.units() + ValueWords(layout)) + kMaxLanes);
   }
   static int64_t ValueWords(const KvLayout& layout) {
     return layout.value_stride() * layout.element_bytes() / 4;
@@ -49,6 +49,7 @@ struct AttentionScratchView {
     corrections = take(kMaxLanes);
     host_values = reinterpret_cast<uint32_t*>(p);
     host_keys = host_values + kChunk * ValueWords(layout);
+    decoded_keys = host_keys + kChunk * layout.units();
   }
 
   int64_t stride;      // floats per row of queries and sums
@@ -61,6 +62,8 @@ struct AttentionScratchView {
   // A chunk's K and V of one head that lie on the host, as the device has them; padding is zero.
   uint32_t* host_values;  // [token][ValueWords()]
   uint32_t* host_keys;    // [unit][kChunk]
+  // Encoded K of a piece, decoded; as the host has it.
+  uint32_t* decoded_keys;  // [token][unit]
 };
 
 // Part of a chunk that lies in one page.
@@ -96,12 +99,15 @@ class BlockPlaces {
     return in_.pages + in_.blocks[static_cast<size_t>(block)].value() * layout.page_bytes() +
            kv_head_ * layout.head_bytes();
   }
-  // K of the head's first token; V is half a layer slice further on.
+  // The layer slice of a block on the host.
+  const std::byte* HostSlice(int64_t block) const {
+    const Bytes each = in_.host_codec != nullptr ? in_.host_codec->encoded_block_bytes()
+                                                 : in_.layout->block_bytes();
+    return in_.host + in_.host_blocks[static_cast<size_t>(block)].value() * each.value();
+  }
+  // K of the head's first token; V is half a layer slice further on. REQUIRES: no codec.
   const std::byte* HostKeys(int64_t block) const {
-    const KvLayout& layout = *in_.layout;
-    return in_.host +
-           in_.host_blocks[static_cast<size_t>(block)].value() * layout.block_bytes().value() +
-           kv_head_ * layout.head_dim * layout.element_bytes();
+    return HostSlice(block) + kv_head_ * in_.layout->head_dim * in_.layout->element_bytes();
   }
 
  private:
@@ -145,6 +151,21 @@ inline AttentionPiece TakeFromHost(const AttentionScratchView& s, const KvLayout
   return piece;
 }
 
+// The same from an encoded layer slice, beginning with the block's token `slot`.
+inline AttentionPiece DecodeFromHost(const AttentionScratchView& s, const AttentionInput& in,
+                                     const std::byte* slice, int64_t kv_head, int64_t slot,
+                                     int64_t offset, int64_t tokens) {
+  const KvLayout& layout = *in.layout;
+  const int64_t units = layout.units();
+  const int64_t value_words = AttentionScratchView::ValueWords(layout);
+  uint32_t* values = s.host_values + offset * value_words;
+  in.host_codec->DecodeHead({slice, in.host_codec->encoded_slice_bytes().size()},
+                            {kv_head, slot, tokens, reinterpret_cast<std::byte*>(s.decoded_keys),
+                             units * 4, reinterpret_cast<std::byte*>(values), value_words * 4});
+  TransposeWords(s.decoded_keys, units, tokens, units, s.host_keys + offset, kChunk);
+  return {s.host_keys + offset, kChunk, values, value_words, tokens, tokens, 0};
+}
+
 inline AttentionChunk MakeChunk(const AttentionInput& in, const AttentionScratchView& scratch,
                                 int64_t kv_head, int64_t start, int64_t last) {
   const KvLayout& layout = *in.layout;
@@ -160,7 +181,10 @@ inline AttentionChunk MakeChunk(const AttentionInput& in, const AttentionScratch
     const int64_t next = token - slot + layout.page_tokens;
     const int64_t tokens = std::min(next, start + kChunk) - token;
     AttentionPiece& piece = chunk.pieces[chunk.count++];
-    if (places.OnHost(block)) {
+    if (places.OnHost(block) && in.host_codec != nullptr) {
+      piece = DecodeFromHost(scratch, in, places.HostSlice(block), kv_head, slot, token - start,
+                             tokens);
+    } else if (places.OnHost(block)) {
       const std::byte* keys = places.HostKeys(block) + slot * token_bytes;
       piece = TakeFromHost(scratch, layout, keys, token - start, tokens);
       const int64_t later = token + kChunk;  // in the next chunk

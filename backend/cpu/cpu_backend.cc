@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,7 @@
 #include "backend/cpu/thread_pool.h"
 #include "backend/cpu/weights.h"
 #include "backend/kv/disk_link.h"
+#include "backend/kv/kv_recoder.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
@@ -92,6 +94,9 @@ class CpuBackendImpl : public Backend {
   }
   void StartCopies(std::span<const Copy> copies) override;
   void RevokeCopies(std::span<const CopyId> copies) override;
+  void ForgetDiskBlocks(std::span<const BlockId> slots) override {
+    if (disk_link_ != nullptr) disk_link_->Forget(slots);
+  }
   std::vector<CopyResult> TakeFinishedCopies() override;
   StepResult Run(const StepPlan& plan) override;
   ActivitySnapshot activity() override { return meter_.Snapshot(options_.clock()); }
@@ -113,6 +118,7 @@ class CpuBackendImpl : public Backend {
   KvPools pools_;
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Link> link_;
+  std::optional<KvRecoder> recoder_;        // between the codecs of host and disk
   std::unique_ptr<DiskLink> disk_link_;     // null: no disk tier
   std::vector<Sampler> samplers_;           // per worker
   std::vector<ForwardSequence> sequences_;  // of the step at hand
@@ -122,8 +128,11 @@ class CpuBackendImpl : public Backend {
 absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
   const Element element = ResolveElement(options_.dtype, checkpoint);
   const KvLayout layout = MakeLayout(config_, element, options_);
-  SLUICE_ASSIGN_OR_RETURN(pools_,
-                          KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks));
+  KvCodecOptions codec;
+  codec.kind = options_.host_codec;
+  SLUICE_ASSIGN_OR_RETURN(
+      pools_, KvPools::Allocate(layout, options_.device_blocks, options_.host_blocks, codec,
+                                options_.host_memory));
   SLUICE_ASSIGN_OR_RETURN(weights_, PackWeights(config_, checkpoint, element, gemm_));
   SLUICE_ASSIGN_OR_RETURN(forward_,
                           Forward::Create(config_, weights_, pools_, options_.max_model_len,
@@ -142,11 +151,17 @@ absl::Status CpuBackendImpl::StartDisk() {
   if (options_.disk == nullptr) return absl::OkStatus();
   const KvLayout& layout = pools_.layout();
   const StoreShape& shape = options_.disk->shape();
-  if (shape.payload != layout.block_bytes() || shape.layers != layout.layers ||
+  Bytes payload = layout.block_bytes();
+  if (options_.disk_codec != KvCodecKind::kRaw || options_.host_codec != KvCodecKind::kRaw) {
+    SLUICE_ASSIGN_OR_RETURN(
+        recoder_, KvRecoder::Create(ShapeOf(layout), options_.host_codec, options_.disk_codec));
+    payload = recoder_->stored_bytes();
+  }
+  if (shape.payload != payload || shape.layers != layout.layers ||
       shape.tokens_per_block != options_.tokens_per_block) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the disk tier has blocks of ", shape.payload.value(), " bytes in ", shape.layers,
-        " layers, want ", layout.block_bytes().value(), " bytes in ", layout.layers));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the disk tier has blocks of ", shape.payload.value(), " bytes in ",
+                     shape.layers, " layers, want ", payload.value(), " bytes in ", layout.layers));
   }
   if (options_.host_blocks == Blocks(0)) {
     return absl::InvalidArgumentError("a disk tier needs a host pool; give it at least one block");
@@ -154,6 +169,7 @@ absl::Status CpuBackendImpl::StartDisk() {
   DiskLinkOptions disk;
   disk.host = [this](BlockId block) { return pools_.HostBlock(block); };
   disk.host_blocks = options_.host_blocks;
+  if (recoder_.has_value() && !recoder_->same()) disk.recoder = &*recoder_;
   disk.on_arrival = [this](BlockId block) { link_->NoteHostBlock(block); };
   disk.log = options_.disk_log;
   disk.clock = options_.clock;
@@ -194,19 +210,26 @@ void CpuBackendImpl::FillInfo() {
   info_.device = absl::StrCat(gemm_.description(), ", ", pool_.size(),
                               pool_.size() == 1 ? " thread" : " threads");
   info_.dtype = layout.element == Element::kBF16 ? "bf16" : "f32";
-  info_.geometry = {options_.tokens_per_block, layout.block_bytes()};
+  info_.geometry = {options_.tokens_per_block, pools_.host_block_bytes()};
+  info_.device_block_bytes = layout.block_bytes();
+  const KvCodec* codec = pools_.host_codec();
+  if (codec != nullptr) info_.host_codec = codec->name();
   info_.device_blocks = options_.device_blocks;
   info_.host_blocks = options_.host_blocks;
   if (options_.disk != nullptr) {
     info_.disk_blocks = options_.disk->shape().slots;
     info_.disk = options_.disk->description();
+    info_.storage_tier = options_.disk->tier();
+    info_.disk_block_bytes = options_.disk->shape().payload;
   }
   info_.layers = config_.layers;
   info_.vocab_size = config_.vocab;
   info_.link_bytes_per_second = options_.link_gbps * 1e9;
   info_.link_emulated = options_.link_gbps > 0;
-  // Checksums are compared by loads; what is verified is not read in place.
-  info_.attends_in_place = options_.host_blocks > Blocks(0) && !options_.verify_host_blocks;
+  // Checksums are compared by loads; what is verified is not read in place. Nor is what can only be
+  // decoded as a whole.
+  info_.attends_in_place = options_.host_blocks > Blocks(0) && !options_.verify_host_blocks &&
+                           (codec == nullptr || codec->decodes_heads());
 }
 
 void CpuBackendImpl::CheckPlan(const StepPlan& plan) const {
@@ -307,6 +330,14 @@ absl::Status CpuBackendImpl::Compute(const StepPlan& plan, StepResult& result) {
   });
 }
 
+absl::StatusOr<KvRecoder> MakeRecoder(const ModelConfig& config, const Checkpoint& checkpoint,
+                                      const CpuBackendOptions& options) {
+  SLUICE_RETURN_IF_ERROR(Validate(config, options));
+  const Element element = ResolveElement(options.dtype, checkpoint);
+  return KvRecoder::Create(ShapeOf(MakeLayout(config, element, options)), options.host_codec,
+                           options.disk_codec);
+}
+
 const char* ElementName(Element element) { return element == Element::kBF16 ? "bf16" : "f32"; }
 
 }  // namespace
@@ -331,8 +362,24 @@ absl::StatusOr<KvGeometry> CpuBackend::Geometry(const ModelConfig& config,
 absl::StatusOr<StoreShape> CpuBackend::DiskShape(const ModelConfig& config,
                                                  const Checkpoint& checkpoint,
                                                  const CpuBackendOptions& options) {
-  SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry, Geometry(config, checkpoint, options));
-  return StoreShape{Blocks(0), geometry.bytes_per_block, config.layers, geometry.tokens_per_block};
+  SLUICE_ASSIGN_OR_RETURN(const KvRecoder recoder, MakeRecoder(config, checkpoint, options));
+  return StoreShape{Blocks(0), recoder.stored_bytes(), config.layers, options.tokens_per_block};
+}
+
+absl::StatusOr<KvGeometry> CpuBackend::HostGeometry(const ModelConfig& config,
+                                                    const Checkpoint& checkpoint,
+                                                    const CpuBackendOptions& options) {
+  CpuBackendOptions host = options;
+  host.disk_codec = options.host_codec;  // there need not be a disk
+  SLUICE_ASSIGN_OR_RETURN(const KvRecoder recoder, MakeRecoder(config, checkpoint, host));
+  return KvGeometry{options.tokens_per_block, recoder.host_bytes()};
+}
+
+absl::StatusOr<std::string> CpuBackend::DiskCodec(const ModelConfig& config,
+                                                  const Checkpoint& checkpoint,
+                                                  const CpuBackendOptions& options) {
+  SLUICE_ASSIGN_OR_RETURN(const KvRecoder recoder, MakeRecoder(config, checkpoint, options));
+  return recoder.name();
 }
 
 std::string CpuBackend::KvDType(const Checkpoint& checkpoint, const CpuBackendOptions& options) {

@@ -20,6 +20,8 @@
 #include "absl/time/time.h"
 #include "backend/backend.h"
 #include "backend/kv/block_store.h"
+#include "backend/kv/host_pool.h"
+#include "backend/kv/kv_codec.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
 #include "scheduler/base/units.h"
@@ -37,6 +39,11 @@ struct CpuBackendOptions {
   Blocks host_blocks{0};
   Tokens max_model_len{2048};  // bounds scratch memory
   Tokens max_step_tokens{512};
+  // What blocks are on the host (raw keeps every bit) and on the disk; see KvRecoder for what may
+  // follow what.
+  KvCodecKind host_codec = KvCodecKind::kRaw;
+  KvCodecKind disk_codec = KvCodecKind::kRaw;
+  HostMemoryOptions host_memory;  // of the host pool
   // The disk tier, scanned; null: none. Not owned, and must outlive the backend. Its shape must be
   // that of the blocks (DiskShape()).
   BlockStore* disk = nullptr;
@@ -64,15 +71,23 @@ class CpuBackend {
                                                          const Checkpoint& checkpoint,
                                                          const CpuBackendOptions& options);
 
-  // What one KV block of `config` takes under `options`.
+  // What one KV block of `config` takes on the device under `options`.
   static absl::StatusOr<KvGeometry> Geometry(const ModelConfig& config,
                                              const Checkpoint& checkpoint,
                                              const CpuBackendOptions& options);
+  // And on the host.
+  static absl::StatusOr<KvGeometry> HostGeometry(const ModelConfig& config,
+                                                 const Checkpoint& checkpoint,
+                                                 const CpuBackendOptions& options);
 
-  // The shape of blocks of `config` in a store, without its number of slots.
+  // The shape of blocks of `config` in a store, without its number of slots, and what their numbers
+  // have been rounded by (KvRecoder::name()).
   static absl::StatusOr<StoreShape> DiskShape(const ModelConfig& config,
                                               const Checkpoint& checkpoint,
                                               const CpuBackendOptions& options);
+  static absl::StatusOr<std::string> DiskCodec(const ModelConfig& config,
+                                               const Checkpoint& checkpoint,
+                                               const CpuBackendOptions& options);
   // "bf16" or "f32": what KV is stored as under `options`.
   static std::string KvDType(const Checkpoint& checkpoint, const CpuBackendOptions& options);
 };

@@ -192,6 +192,7 @@ void Forward::Attend(int index) {
   for (AttentionInput& in : attention_inputs_) {
     in.pages = pools_.LayerPages(index);
     if (!in.host_blocks.empty()) in.host = pools_.HostLayer(index, BlockId(0));
+    in.host_codec = pools_.host_codec();
   }
   pool_.ParallelFor(static_cast<int64_t>(attention_tasks_.size()), [&](int64_t i, int worker) {
     const AttentionTask& task = attention_tasks_[static_cast<size_t>(i)];

@@ -78,15 +78,26 @@ void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page) {
   }
 }
 
-absl::StatusOr<KvPools> KvPools::Allocate(const KvLayout& layout, Blocks device, Blocks host) {
+KvShape ShapeOf(const KvLayout& layout) {
+  return {layout.layers, layout.page_tokens, layout.kv_heads, layout.head_dim,
+          layout.element == Element::kF32 ? KvElement::kF32 : KvElement::kBF16};
+}
+
+absl::StatusOr<KvPools> KvPools::Allocate(const KvLayout& layout, Blocks device, Blocks host,
+                                          const KvCodecOptions& codec,
+                                          const HostMemoryOptions& host_memory) {
   KvPools pools;
   pools.layout_ = layout;
+  if (codec.kind != KvCodecKind::kRaw) {
+    SLUICE_ASSIGN_OR_RETURN(pools.codec_, KvCodec::Create(ShapeOf(layout), codec));
+  }
   pools.device_blocks_ = device;
   pools.host_blocks_ = host;
   const Bytes device_bytes(layout.layers * device.value() * layout.page_bytes());
-  const Bytes host_bytes(host.value() * layout.block_bytes().value());
+  const Bytes host_bytes(host.value() * pools.host_block_bytes().value());
   SLUICE_ASSIGN_OR_RETURN(pools.device_, HugeBuffer::Allocate(device_bytes, "the device KV pool"));
-  SLUICE_ASSIGN_OR_RETURN(pools.host_, HugeBuffer::Allocate(host_bytes, "the host KV pool"));
+  SLUICE_ASSIGN_OR_RETURN(pools.host_,
+                          HostPool::Create(host_bytes, host_memory, "the host KV pool"));
   return pools;
 }
 

@@ -5,16 +5,20 @@
 //   A unit is one dimension in f32 and a pair of neighbouring dimensions in bf16, so that one
 //   vector load brings the same dimensions of many tokens and attention needs no horizontal sums.
 //   value_stride is head_dim rounded up to 64 bytes; the padding stays zero.
-// Host, one run per block: [layer][K, V][token][kv_head][dim] of elements, no padding.
+// Host, one run per block: [layer][K, V][token][kv_head][dim] of elements, no padding; or each
+// layer encoded (backend/kv/kv_codec.h), which leaves the layers apart and makes the run shorter.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "absl/status/statusor.h"
 #include "backend/cpu/element.h"
 #include "backend/cpu/huge_buffer.h"
+#include "backend/kv/host_pool.h"
+#include "backend/kv/kv_codec.h"
 #include "scheduler/base/units.h"
 
 namespace sluice {
@@ -40,13 +44,16 @@ struct KvLayout {
   }
   int64_t page_bytes() const { return kv_heads * head_bytes(); }
 
-  // --- Host ---
+  // --- Host, before a codec ---
   int64_t host_half_bytes() const {  // K or V of one layer of one block
     return page_tokens * kv_heads * head_dim * element_bytes();
   }
   int64_t host_layer_bytes() const { return 2 * host_half_bytes(); }
   Bytes block_bytes() const { return Bytes(layers * host_layer_bytes()); }
 };
+
+// The same as the codecs name it.
+KvShape ShapeOf(const KvLayout& layout);
 
 // Writes one token's K and V of one head, rounding to the layout's element.
 // `head` points to the head's part of a page; `slot` is the token's place in the page.
@@ -60,8 +67,12 @@ void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page);
 // The memory of both tiers.
 class KvPools {
  public:
-  // Returns RESOURCE_EXHAUSTED if the machine has not that much memory.
-  static absl::StatusOr<KvPools> Allocate(const KvLayout& layout, Blocks device, Blocks host);
+  // `codec`: what blocks are on the host. Returns RESOURCE_EXHAUSTED if the machine has not that
+  // much memory, INVALID_ARGUMENT if the codec does not take blocks of this shape or there is no
+  // such NUMA node.
+  static absl::StatusOr<KvPools> Allocate(const KvLayout& layout, Blocks device, Blocks host,
+                                          const KvCodecOptions& codec = {},
+                                          const HostMemoryOptions& host_memory = {});
 
   const KvLayout& layout() const { return layout_; }
   Blocks device_blocks() const { return device_blocks_; }
@@ -74,20 +85,27 @@ class KvPools {
   std::byte* Page(int64_t layer, BlockId block) const {
     return LayerPages(layer) + block.value() * layout_.page_bytes();
   }
+  // Null: blocks on the host are as they are (raw).
+  const KvCodec* host_codec() const { return codec_.has_value() ? &*codec_ : nullptr; }
+  // What is kept on the host and moves over the link: a layer of a block, and a block.
+  int64_t host_layer_bytes() const {
+    return codec_.has_value() ? codec_->encoded_slice_bytes().value() : layout_.host_layer_bytes();
+  }
+  Bytes host_block_bytes() const { return Bytes(layout_.layers * host_layer_bytes()); }
   std::byte* HostLayer(int64_t layer, BlockId block) const {
-    return host_.data() + block.value() * layout_.block_bytes().value() +
-           layer * layout_.host_layer_bytes();
+    return host_.data() + block.value() * host_block_bytes().value() + layer * host_layer_bytes();
   }
   std::span<std::byte> HostBlock(BlockId block) const {
-    return {HostLayer(0, block), layout_.block_bytes().size()};
+    return {HostLayer(0, block), host_block_bytes().size()};
   }
 
  private:
   KvLayout layout_;
   Blocks device_blocks_;
   Blocks host_blocks_;
+  std::optional<KvCodec> codec_;
   HugeBuffer device_;
-  HugeBuffer host_;
+  HostPool host_;
 };
 
 }  // namespace sluice

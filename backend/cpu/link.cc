@@ -19,10 +19,10 @@ namespace {
 // hears of a failure within a step and names the copy no more.
 constexpr size_t kFailuresRemembered = 4096;
 
-LinkSchedulerOptions SchedulerOptions(const KvLayout& layout, double bytes_per_second) {
+LinkSchedulerOptions SchedulerOptions(const KvPools& pools, double bytes_per_second) {
   LinkSchedulerOptions options;
-  options.layers = static_cast<int>(layout.layers);
-  options.layer_bytes = Bytes(layout.host_layer_bytes());
+  options.layers = static_cast<int>(pools.layout().layers);
+  options.layer_bytes = Bytes(pools.host_layer_bytes());
   for (LineOptions& line : options.lines) line.rate = ByteRate(bytes_per_second);
   return options;
 }
@@ -38,9 +38,12 @@ Link::Link(const KvPools& pools, const LinkOptions& options, ActivityMeter& mete
       verify_(options.verify),
       clock_(options.clock),
       meter_(meter),
-      scheduler_(SchedulerOptions(pools.layout(), options.bytes_per_second)) {
+      scheduler_(SchedulerOptions(pools, options.bytes_per_second)) {
   if (verify_) {
     checksums_.resize(pools.host_blocks().size() * static_cast<size_t>(pools.layout().layers));
+  }
+  if (pools.host_codec() != nullptr) {
+    plain_.resize(static_cast<size_t>(pools.layout().host_layer_bytes()));
   }
   worker_ = std::thread([this] { WorkerMain(); });
 }
@@ -87,7 +90,7 @@ void Link::QueueLocked(const Copy& copy, absl::Time now) {
     SLUICE_CHECK(host.valid() && host.value() < pools_.host_blocks().value());
   }
   const auto blocks = static_cast<int64_t>(copy.blocks.size());
-  meter_.QueueTransfer(copy.direction, Bytes(blocks * pools_.layout().block_bytes().value()));
+  meter_.QueueTransfer(copy.direction, Bytes(blocks * pools_.host_block_bytes().value()));
   scheduler_.Push(copy, now);
 }
 
@@ -97,7 +100,7 @@ void Link::RefuseLocked(const Copy& copy, absl::Time now) {
       " is from or to a disk tier, and the CPU backend has none; run without disk blocks"));
   const auto blocks = static_cast<int64_t>(copy.blocks.size());
   finished_.push_back(
-      {copy.id, status, Bytes(blocks * pools_.layout().block_bytes().value()), now, now});
+      {copy.id, status, Bytes(blocks * pools_.host_block_bytes().value()), now, now});
   Remember(copy.id, status);
   refused_ = true;
 }
@@ -131,7 +134,7 @@ void Link::NoteHostBlock(BlockId block) {
   for (size_t layer = 0; layer < layers; ++layer) {
     checksums_[block.index() * layers + layer] =
         XXH3_64bits(pools_.HostLayer(static_cast<int64_t>(layer), block),
-                    static_cast<size_t>(pools_.layout().host_layer_bytes()));
+                    static_cast<size_t>(pools_.host_layer_bytes()));
   }
 }
 
@@ -228,11 +231,11 @@ absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pai
   const BlockId host_block = load ? pair.source : pair.target;
   std::byte* host = pools_.HostLayer(layer, host_block);
   std::byte* page = pools_.Page(layer, load ? pair.target : pair.source);
-  const auto host_bytes = static_cast<size_t>(layout.host_layer_bytes());
+  const auto host_bytes = static_cast<size_t>(pools_.host_layer_bytes());
   const size_t checksum =
       host_block.index() * static_cast<size_t>(layout.layers) + static_cast<size_t>(layer);
   if (!load) {
-    StorePage(layout, page, host);
+    SLUICE_RETURN_IF_ERROR(StoreLayer(page, host));
     if (verify_) checksums_[checksum] = XXH3_64bits(host, host_bytes);
     return absl::OkStatus();
   }
@@ -240,8 +243,23 @@ absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pai
     return absl::DataLossError(absl::StrCat("host KV block ", host_block.value(), ", layer ", layer,
                                             ": checksum mismatch; the block is not used"));
   }
-  LoadPage(layout, host, page);
+  LoadLayer(host, page);
   return absl::OkStatus();
+}
+
+absl::Status Link::StoreLayer(const std::byte* page, std::byte* host) {
+  const KvCodec* codec = pools_.host_codec();
+  StorePage(pools_.layout(), page, codec == nullptr ? host : plain_.data());
+  if (codec == nullptr) return absl::OkStatus();
+  return codec->EncodeLayer(plain_, {host, static_cast<size_t>(pools_.host_layer_bytes())});
+}
+
+void Link::LoadLayer(const std::byte* host, std::byte* page) {
+  const KvCodec* codec = pools_.host_codec();
+  if (codec != nullptr) {
+    codec->DecodeLayer({host, static_cast<size_t>(pools_.host_layer_bytes())}, plain_);
+  }
+  LoadPage(pools_.layout(), codec == nullptr ? host : plain_.data(), page);
 }
 
 }  // namespace sluice

@@ -2,6 +2,10 @@
 // order and at the pace of a LinkScheduler, and says how far each copy has got. Copies from and to
 // a disk tier are not its own (backend/kv/disk_link.h): they fail with FAILED_PRECONDITION.
 //
+// If the host pool has a codec, layers are encoded as they are stored and decoded as they are
+// loaded; what is paced and counted are encoded bytes. A store of KV the codec refuses (numbers
+// that are not finite) fails with OUT_OF_RANGE.
+//
 // Thread-safe.
 #pragma once
 
@@ -71,6 +75,8 @@ class Link {
   void WorkerMain();
   absl::Status MoveSlice(const LinkSlice& slice);
   absl::Status MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair);
+  absl::Status StoreLayer(const std::byte* page, std::byte* host);
+  void LoadLayer(const std::byte* host, std::byte* page);
   void QueueLocked(const Copy& copy, absl::Time now);
   void RefuseLocked(const Copy& copy, absl::Time now);
   bool BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now);
@@ -83,6 +89,7 @@ class Link {
   ActivityMeter& meter_;
   std::function<void()> on_done_;
   std::vector<uint64_t> checksums_;  // [host block][layer]; of whoever fills or reads the block
+  std::vector<std::byte> plain_;     // the worker's: a layer of a block before the codec
 
   std::mutex mu_;
   std::condition_variable work_;      // for the worker

@@ -60,21 +60,35 @@ AttentionProbe::AttentionProbe(const LayerShape& shape, Element element, ThreadP
   scratch_.assign(static_cast<size_t>(pool.size()), AttentionScratch(layout_));
 }
 
-absl::StatusOr<std::unique_ptr<AttentionProbe>> AttentionProbe::Create(const LayerShape& shape,
-                                                                       Element element,
-                                                                       ThreadPool& pool) {
+absl::StatusOr<std::unique_ptr<AttentionProbe>> AttentionProbe::Create(
+    const LayerShape& shape, Element element, ThreadPool& pool, const KvCodecOptions& codec) {
   SLUICE_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   std::unique_ptr<AttentionProbe> probe(new AttentionProbe(shape, element, pool));
-  SLUICE_RETURN_IF_ERROR(probe->Allocate());
+  SLUICE_RETURN_IF_ERROR(probe->Allocate(codec));
   return probe;
 }
 
-absl::Status AttentionProbe::Allocate() {
+absl::Status AttentionProbe::FillHost(int64_t pages) {
+  const int64_t elements = layout_.block_bytes().value() / layout_.element_bytes();
+  const KvCodec* codec = pools_.host_codec();
+  if (codec == nullptr) {
+    WriteElements(layout_.element, pages * elements, pools_.HostLayer(0, BlockId(0)));
+    return absl::OkStatus();
+  }
+  std::vector<std::byte> plain(layout_.block_bytes().size());
+  WriteElements(layout_.element, elements, plain.data());
+  for (int64_t page = 0; page < pages; ++page) {
+    const std::span<std::byte> block = pools_.HostBlock(BlockId(static_cast<int32_t>(page)));
+    SLUICE_RETURN_IF_ERROR(codec->EncodeLayer(plain, block));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AttentionProbe::Allocate(const KvCodecOptions& codec) {
   const int64_t pages_each = (kContext + kChunk) / kPageTokens;
   const int64_t pages = kSequences * pages_each;
-  SLUICE_ASSIGN_OR_RETURN(pools_, KvPools::Allocate(layout_, Blocks(pages), Blocks(pages)));
-  WriteElements(layout_.element, pages * layout_.block_bytes().value() / layout_.element_bytes(),
-                pools_.HostLayer(0, BlockId(0)));
+  SLUICE_ASSIGN_OR_RETURN(pools_, KvPools::Allocate(layout_, Blocks(pages), Blocks(pages), codec));
+  SLUICE_RETURN_IF_ERROR(FillHost(pages));
   WriteElements(layout_.element, pages * layout_.page_bytes() / layout_.element_bytes(),
                 pools_.LayerPages(0));
   // Pages of a sequence lie apart, as they do in a pool in use.
@@ -83,7 +97,7 @@ absl::Status AttentionProbe::Allocate() {
       blocks_.push_back(BlockId(static_cast<int32_t>(page * kSequences + s)));
     }
   }
-  const int64_t rows = std::max(kChunk, kSequences);
+  const int64_t rows = std::max({kChunk, kSequences, kTileSequences * kTileTokens});
   queries_ = RandomFloats(rows * shape_.q_dim());
   out_.resize(static_cast<size_t>(rows * shape_.q_dim()));
   return absl::OkStatus();
@@ -105,6 +119,7 @@ void AttentionProbe::Attend(int64_t sequences, int64_t first, int64_t tokens, bo
     if (in_place) {
       in.host_blocks = in.blocks.first(static_cast<size_t>(first / kPageTokens));
       in.host = pools_.HostLayer(0, BlockId(0));
+      in.host_codec = pools_.host_codec();
     }
     in.group = group;
     in.first = first;
@@ -152,6 +167,24 @@ absl::StatusOr<RunTimes> AttentionProbe::TimeInPlace(const ProbeControl& control
 
 double AttentionProbe::in_place_flop() const {
   return 4 * static_cast<double>(shape_.q_dim()) * kSequences * kContext;
+}
+
+absl::StatusOr<RunTimes> AttentionProbe::TimeTiles(bool in_place, const ProbeControl& control) {
+  const ThreadPool::CallerScope scope(pool_);
+  return TimeRepeatedly(control, [&] {
+    Attend(kTileSequences, kContext, kTileTokens, in_place);
+    return absl::OkStatus();
+  });
+}
+
+double AttentionProbe::tile_bytes() const {
+  return static_cast<double>(kTileSequences * kContext * 2 * shape_.kv_dim() *
+                             layout_.element_bytes());
+}
+
+int64_t AttentionProbe::tiles() const {
+  const int64_t rows = kTileTokens * shape_.heads / shape_.kv_heads;
+  return (rows + kAttentionTileRows - 1) / kAttentionTileRows;
 }
 
 absl::StatusOr<std::unique_ptr<MemoryProbe>> MemoryProbe::Create(Bytes size, ThreadPool& pool) {

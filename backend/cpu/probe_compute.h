@@ -66,8 +66,10 @@ class ProductProbe {
 // Attention of one layer over a pool of pages filled with numbers.
 class AttentionProbe {
  public:
+  // `codec`: of the host pool. REQUIRES: raw, or one that decodes_heads().
   static absl::StatusOr<std::unique_ptr<AttentionProbe>> Create(const LayerShape& shape,
-                                                                Element element, ThreadPool& pool);
+                                                                Element element, ThreadPool& pool,
+                                                                const KvCodecOptions& codec = {});
 
   // A chunk of kChunk tokens of one sequence after kContext tokens.
   absl::StatusOr<RunTimes> TimePrefill(const ProbeControl& control);
@@ -81,14 +83,24 @@ class AttentionProbe {
   absl::StatusOr<RunTimes> TimeInPlace(const ProbeControl& control);
   double in_place_flop() const;
 
+  // A chunk of kTileTokens tokens for each of kTileSequences sequences, the context on the device
+  // or, attended to in place, on the host. The difference is what bringing it into the device's
+  // layout costs: tile_bytes() of plain KV, tiles() times over.
+  absl::StatusOr<RunTimes> TimeTiles(bool in_place, const ProbeControl& control);
+  double tile_bytes() const;
+  int64_t tiles() const;  // of kAttentionTileRows query rows, of a sequence and kv head
+
  private:
   static constexpr int64_t kChunk = 128;
   static constexpr int64_t kContext = 2048;
   static constexpr int64_t kSequences = 16;
+  static constexpr int64_t kTileSequences = 2;
+  static constexpr int64_t kTileTokens = 64;
   static constexpr int64_t kPageTokens = 32;
 
   AttentionProbe(const LayerShape& shape, Element element, ThreadPool& pool);
-  absl::Status Allocate();
+  absl::Status Allocate(const KvCodecOptions& codec);
+  absl::Status FillHost(int64_t pages);
   // `tokens` tokens at position `first` of each of `sequences` sequences; what is before them lies
   // on the host if `in_place`.
   void Attend(int64_t sequences, int64_t first, int64_t tokens, bool in_place = false);

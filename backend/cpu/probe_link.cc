@@ -10,11 +10,12 @@
 namespace sluice {
 
 absl::StatusOr<std::unique_ptr<LinkProbe>> LinkProbe::Create(const KvLayout& layout, Blocks blocks,
-                                                             const ProbeControl& control) {
+                                                             const ProbeControl& control,
+                                                             const KvCodecOptions& codec) {
   std::unique_ptr<LinkProbe> probe(new LinkProbe(layout, control));
-  SLUICE_ASSIGN_OR_RETURN(probe->pools_, KvPools::Allocate(layout, blocks, blocks));
-  // The first touch of a page costs more than a copy.
-  std::memset(probe->pools_.LayerPages(0), 1,
+  SLUICE_ASSIGN_OR_RETURN(probe->pools_, KvPools::Allocate(layout, blocks, blocks, codec));
+  // The first touch of a page costs more than a copy. 0x3f3f3f3f is a number codecs take, 0.75.
+  std::memset(probe->pools_.LayerPages(0), 0x3f,
               static_cast<size_t>(layout.layers * blocks.value() * layout.page_bytes()));
   std::memset(probe->pools_.HostLayer(0, BlockId(0)), 1, probe->BytesOf(blocks).size());
   LinkOptions options;

@@ -25,7 +25,8 @@ class LinkProbe {
  public:
   // Pools of `blocks` blocks each, all of them written once.
   static absl::StatusOr<std::unique_ptr<LinkProbe>> Create(const KvLayout& layout, Blocks blocks,
-                                                           const ProbeControl& control);
+                                                           const ProbeControl& control,
+                                                           const KvCodecOptions& codec = {});
 
   // One copy of `count` blocks. REQUIRES: kHostToDevice or kDeviceToHost; count in [1, blocks].
   absl::StatusOr<RunTimes> Time(LinkDirection direction, Blocks count);
@@ -34,7 +35,10 @@ class LinkProbe {
   // REQUIRES: 2 count <= blocks.
   absl::StatusOr<RunTimes> TimeDuplex(Blocks count);
 
-  Bytes BytesOf(Blocks count) const { return Bytes(count.value() * layout_.block_bytes().value()); }
+  // What moves: encoded, if there is a codec.
+  Bytes BytesOf(Blocks count) const {
+    return Bytes(count.value() * pools_.host_block_bytes().value());
+  }
   // Runs of contiguous bytes in a copy: one per layer of a block.
   int64_t RunsOf(Blocks count) const { return count.value() * layout_.layers; }
 

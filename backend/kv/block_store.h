@@ -58,6 +58,7 @@ struct StoreWrite {
   BlockId slot;
   std::span<const std::byte> payload;
   absl::Status status;
+  const BlockIdentity* identity = nullptr;  // whose it is, if known before it is sealed
 };
 
 // One block, or some of its layers, to read.
@@ -82,13 +83,16 @@ class BlockStore {
   virtual ~BlockStore() = default;
 
   virtual const StoreShape& shape() const = 0;
+  // What its blocks are called: kDisk or kRemote. From a remote one blocks may vanish at any time.
+  virtual Tier tier() const { return Tier::kDisk; }
   // For logs: "io_uring, O_DIRECT".
   virtual std::string description() const = 0;
 
   // Writes all, each in its slot, whose old block is forgotten first; parents before children where
   // both are here. `seal(i)` gives the record of write i; it is called once per write, on this
-  // thread, while bytes are on their way. A failed write leaves its slot empty. Statuses:
-  // RESOURCE_EXHAUSTED (no space), PERMISSION_DENIED (read-only), UNAVAILABLE (I/O error).
+  // thread, while bytes are on their way, unless the block is known to be there already. A failed
+  // write leaves its slot empty. Statuses: RESOURCE_EXHAUSTED (no space), PERMISSION_DENIED
+  // (read-only), UNAVAILABLE (I/O error).
   virtual void Write(std::span<StoreWrite> writes, absl::FunctionRef<BlockRecord(size_t)> seal) = 0;
 
   // Reads all. `done(i)` is called once per read, on this thread, in any order, while others are on
@@ -98,6 +102,9 @@ class BlockStore {
 
   // Forgets what is in the slot, if anything.
   virtual absl::Status Drop(BlockId slot) = 0;
+
+  // The same, and nobody else finds it there any more, as far as it can be reached.
+  virtual absl::Status Erase(BlockId slot) { return Drop(slot); }
 
   // Everything in the store whose prefix is in it, too; drops the rest. Reads records only.
   virtual absl::StatusOr<StoreContent> Scan() = 0;

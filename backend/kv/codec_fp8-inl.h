@@ -253,27 +253,39 @@ bool EncodeFp8(const CodecPlan& plan, const E* in, uint8_t* codes, uint16_t* sca
                                     : EncodeFp8Batches<false>(plan, in, codes, scales);
 }
 
+// One head of one token.
 template <class E>
-void DecodeFp8(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
-               const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+HWY_INLINE void DecodeFp8Head(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
+                              const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
   const DH d;
   const int64_t dim = plan.dim;
   const int64_t group = plan.group;
+  for (int64_t start = 0; start < dim; start += group) {
+    const int64_t n = std::min(group, dim - start);
+    const VH raise = hn::Set(d, static_cast<uint16_t>((*scales++ & 0x7f80U) - (127U << 7)));
+    if constexpr (sizeof(E) == 2) {
+      DecodeFp8Run(codes, n, raise, out);
+    } else {
+      uint16_t buffer[kMostGroup];
+      DecodeFp8Run(codes, n, raise, buffer);
+      Widen(buffer, n, out);
+    }
+    out += n;
+    codes += n;
+  }
+}
+
+template <class E>
+void DecodeFp8(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
+               const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+  const int64_t dim = plan.dim;
+  const int64_t groups = plan.groups();
   const int64_t heads = plan.tokens * plan.heads;
   for (int64_t head = 0; head < heads; ++head) {
-    for (int64_t start = 0; start < dim; start += group) {
-      const int64_t n = std::min(group, dim - start);
-      const VH raise = hn::Set(d, static_cast<uint16_t>((*scales++ & 0x7f80U) - (127U << 7)));
-      if constexpr (sizeof(E) == 2) {
-        DecodeFp8Run(codes, n, raise, out);
-      } else {
-        uint16_t buffer[kMostGroup];
-        DecodeFp8Run(codes, n, raise, buffer);
-        Widen(buffer, n, out);
-      }
-      out += n;
-      codes += n;
-    }
+    DecodeFp8Head(plan, codes, scales, out);
+    codes += dim;
+    scales += groups;
+    out += dim;
   }
 }
 

@@ -264,22 +264,34 @@ HWY_INLINE void DecodeRun(const uint8_t* HWY_RESTRICT codes, int64_t n, const Gr
   std::copy_n(numbers, n - i, out + i);
 }
 
+// One head of one token.
 template <int kBits, class E>
-void DecodeTokens(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
-                  const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+HWY_INLINE void DecodeTokenHead(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
+                                const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
   const DF d;
   const int64_t dim = plan.dim;
   const int64_t group = plan.group;
+  for (int64_t start = 0; start < dim; start += group) {
+    const int64_t n = std::min(group, dim - start);
+    const VF scale = hn::Set(d, FromUpperHalf(*scales++));
+    const VF zero = hn::Set(d, kBits == 4 ? FromUpperHalf(*scales++) : 0.0F);
+    DecodeRun<kBits>(codes, n, {{scale, scale}, {zero, zero}}, out);
+    out += n;
+    codes += n * kBits / 8;
+  }
+}
+
+template <int kBits, class E>
+void DecodeTokens(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
+                  const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+  const int64_t dim = plan.dim;
+  const int64_t scales_each = plan.groups() * (kBits == 4 ? 2 : 1);
   const int64_t heads = plan.tokens * plan.heads;
   for (int64_t head = 0; head < heads; ++head) {
-    for (int64_t start = 0; start < dim; start += group) {
-      const int64_t n = std::min(group, dim - start);
-      const VF scale = hn::Set(d, FromUpperHalf(*scales++));
-      const VF zero = hn::Set(d, kBits == 4 ? FromUpperHalf(*scales++) : 0.0F);
-      DecodeRun<kBits>(codes, n, {{scale, scale}, {zero, zero}}, out);
-      out += n;
-      codes += n * kBits / 8;
-    }
+    DecodeTokenHead<kBits>(plan, codes, scales, out);
+    codes += dim * kBits / 8;
+    scales += scales_each;
+    out += dim;
   }
 }
 

@@ -69,6 +69,36 @@ void DecodeAny(const CodecPlan& plan, const std::byte* in, std::byte* out) {
   }
 }
 
+template <class E>
+void DecodeHeadElements(const CodecPlan& plan, const std::byte* in, int64_t head, int64_t first,
+                        int64_t count, std::byte* out, int64_t stride) {
+  const int64_t scales_each = plan.groups() * (plan.kind == KvCodecKind::kInt4 ? 2 : 1);
+  const auto* all_codes = reinterpret_cast<const uint8_t*>(in);
+  const auto* all_scales = reinterpret_cast<const uint16_t*>(in + plan.code_bytes());
+  for (int64_t token = first; token < first + count; ++token, out += stride) {
+    const int64_t row = token * plan.heads + head;
+    const uint8_t* codes = all_codes + row * plan.dim * plan.code_bits() / 8;
+    const uint16_t* scales = all_scales + row * scales_each;
+    auto* numbers = reinterpret_cast<E*>(out);
+    if (plan.kind == KvCodecKind::kFp8) {
+      DecodeFp8Head(plan, codes, scales, numbers);
+    } else if (plan.kind == KvCodecKind::kInt8) {
+      DecodeTokenHead<8>(plan, codes, scales, numbers);
+    } else {
+      DecodeTokenHead<4>(plan, codes, scales, numbers);
+    }
+  }
+}
+
+void DecodeHeadAny(const CodecPlan& plan, const std::byte* in, int64_t head, int64_t first,
+                   int64_t count, std::byte* out, int64_t stride) {
+  if (plan.element == KvElement::kF32) {
+    DecodeHeadElements<float>(plan, in, head, first, count, out, stride);
+  } else {
+    DecodeHeadElements<uint16_t>(plan, in, head, first, count, out, stride);
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace sluice
 HWY_AFTER_NAMESPACE();
@@ -78,6 +108,7 @@ namespace sluice {
 
 HWY_EXPORT(EncodeAny);
 HWY_EXPORT(DecodeAny);
+HWY_EXPORT(DecodeHeadAny);
 
 bool EncodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out) {
   return HWY_DYNAMIC_DISPATCH(EncodeAny)(plan, in, out);
@@ -85,6 +116,11 @@ bool EncodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out) {
 
 void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out) {
   HWY_DYNAMIC_DISPATCH(DecodeAny)(plan, in, out);
+}
+
+void DecodeHeadRows(const CodecPlan& plan, const std::byte* in, int64_t head, int64_t first,
+                    int64_t count, std::byte* out, int64_t stride) {
+  HWY_DYNAMIC_DISPATCH(DecodeHeadAny)(plan, in, head, first, count, out, stride);
 }
 
 }  // namespace sluice

@@ -58,4 +58,9 @@ struct CodecPlan {
 bool EncodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out);
 void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out);
 
+// Tokens [first, first + count) of one head, to rows of `dim` elements, `stride` bytes apart: what
+// DecodeHalf makes of them. REQUIRES: as above; scales per token; strides are multiples of 4.
+void DecodeHeadRows(const CodecPlan& plan, const std::byte* in, int64_t head, int64_t first,
+                    int64_t count, std::byte* out, int64_t stride);
+
 }  // namespace sluice

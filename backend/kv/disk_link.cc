@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/check.h"
+#include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
@@ -14,6 +15,16 @@ namespace {
 constexpr Bytes kSliceBytes = MiB(32);
 constexpr absl::Duration kBetweenComplaints = absl::Seconds(10);
 constexpr int kWorkers = 2;  // one per direction
+
+const char* TierName(const BlockStore& store) {
+  return store.tier() == Tier::kRemote ? "remote" : "disk";
+}
+
+// An error that says something of one block, and that the store works: it is damaged, the codec
+// refuses it, or it has gone from a store that others use, too.
+bool IsOfBlock(const absl::Status& status) {
+  return absl::IsDataLoss(status) || absl::IsOutOfRange(status) || absl::IsNotFound(status);
+}
 
 LinkSchedulerOptions SchedulerOptions(const StoreShape& shape) {
   LinkSchedulerOptions options;
@@ -94,11 +105,20 @@ std::vector<CopyResult> DiskLink::TakeFinished() {
   return std::exchange(finished_, {});
 }
 
+void DiskLink::Forget(std::span<const BlockId> slots) {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    forgotten_.insert(forgotten_.end(), slots.begin(), slots.end());
+  }
+  work_.notify_all();
+}
+
 // ---- Workers -----------------------------------------------------------------------------------
 
 void DiskLink::WorkerMain() {
   std::unique_lock<std::mutex> lock(mu_);
   while (!stop_) {
+    if (DropForgotten(lock)) continue;
     const absl::Time now = options_.clock();
     const std::vector<LinkArrival> arrivals = scheduler_.Arrive(now);
     if (!arrivals.empty()) {
@@ -131,6 +151,20 @@ void DiskLink::WorkerMain() {
   }
 }
 
+// A slot may be written again as soon as its drop was asked for: not before it is done.
+bool DiskLink::DropForgotten(std::unique_lock<std::mutex>& lock) {
+  while (dropping_) work_.wait(lock);
+  if (forgotten_.empty()) return false;
+  const std::vector<BlockId> slots = std::exchange(forgotten_, {});
+  dropping_ = true;
+  lock.unlock();
+  for (const BlockId slot : slots) (void)store_.Erase(slot);
+  lock.lock();
+  dropping_ = false;
+  work_.notify_all();
+  return true;
+}
+
 DiskLink::Job DiskLink::MakeJobLocked(const LinkSlice& slice) {
   const Progress& progress = copies_.find(slice.id)->second;
   const size_t width = store_.shape().tokens_per_block.size();
@@ -158,37 +192,80 @@ void DiskLink::Move(Job& job) {
   }
 }
 
+void DiskLink::Payloads::Reserve(size_t blocks, Bytes payload) {
+  size = payload.size();
+  each = static_cast<size_t>(RoundUpToPage(payload.value()));
+  if (blocks <= count) return;
+  buffer = MakeFileBuffer(static_cast<int64_t>(blocks * each));
+  count = blocks;
+}
+
+void DiskLink::EncodeBlocks(Job& job) {
+  Payloads& payloads = payloads_[0];
+  payloads.Reserve(job.blocks.size(), store_.shape().payload);
+  for (size_t i = 0; i < job.blocks.size(); ++i) {
+    job.statuses[i] = options_.recoder->ToStored(options_.host(job.blocks[i].source),
+                                                 payloads.of(i), payloads.plain);
+  }
+}
+
 void DiskLink::WriteBlocks(Job& job) {
   const StoreShape& shape = store_.shape();
   const size_t width = shape.tokens_per_block.size();
-  std::vector<StoreWrite> writes(job.blocks.size());
-  for (size_t i = 0; i < writes.size(); ++i) {
-    writes[i].slot = job.blocks[i].target;
-    writes[i].payload = options_.host(job.blocks[i].source);
+  if (options_.recoder != nullptr) EncodeBlocks(job);
+  std::vector<StoreWrite> writes;
+  std::vector<size_t> places;  // in `job`
+  for (size_t i = 0; i < job.blocks.size(); ++i) {
+    if (!job.statuses[i].ok()) continue;
+    places.push_back(i);
+    StoreWrite write;
+    write.slot = job.blocks[i].target;
+    write.identity = &job.identities[i];
+    write.payload =
+        options_.recoder != nullptr ? payloads_[0].of(i) : options_.host(job.blocks[i].source);
+    writes.push_back(std::move(write));
   }
-  store_.Write(writes, [&](size_t i) {
+  store_.Write(writes, [&](size_t w) {
+    const size_t i = places[w];
     const auto tokens = std::span<const TokenId>(job.tokens).subspan(i * width, width);
-    return SealBlock(job.identities[i], tokens, writes[i].payload, shape.layers);
+    return SealBlock(job.identities[i], tokens, writes[w].payload, shape.layers);
   });
-  for (size_t i = 0; i < writes.size(); ++i) job.statuses[i] = std::move(writes[i].status);
+  for (size_t w = 0; w < writes.size(); ++w) {
+    job.statuses[places[w]] = std::move(writes[w].status);
+  }
+}
+
+// Checks a payload, and decodes it where a recoder stands between. What was damaged is not decoded.
+absl::Status DiskLink::TakeIn(const BlockRecord& record, const Job& job, size_t i,
+                              std::span<const std::byte> payload) {
+  const StoreShape& shape = store_.shape();
+  SLUICE_RETURN_IF_ERROR(CheckPayload(record, job.identities[i], payload, shape.layer_bytes(), 0));
+  const BlockId target = job.blocks[i].target;
+  if (options_.recoder != nullptr) {
+    SLUICE_RETURN_IF_ERROR(
+        options_.recoder->ToHost(payload, options_.host(target), payloads_[1].plain));
+  }
+  if (options_.on_arrival) options_.on_arrival(target);
+  return absl::OkStatus();
 }
 
 void DiskLink::ReadBlocks(Job& job) {
-  const StoreShape& shape = store_.shape();
+  const bool recoded = options_.recoder != nullptr;
+  if (recoded) payloads_[1].Reserve(job.blocks.size(), store_.shape().payload);
   std::vector<StoreRead> reads(job.blocks.size());
   for (size_t i = 0; i < reads.size(); ++i) {
     reads[i].slot = job.blocks[i].source;
-    reads[i].out = options_.host(job.blocks[i].target);
+    reads[i].out = recoded ? payloads_[1].of(i) : options_.host(job.blocks[i].target);
   }
   store_.Read(reads, [&](size_t i) {
     StoreRead& read = reads[i];
     absl::Status& status = job.statuses[i];
     status = std::move(read.status);
-    if (absl::IsNotFound(status)) status = absl::DataLossError(status.message());
-    if (status.ok()) {
-      status = CheckPayload(read.record, job.identities[i], read.out, shape.layer_bytes(), 0);
+    // On a disk nobody else removes blocks: it has lost this one.
+    if (absl::IsNotFound(status) && store_.tier() == Tier::kDisk) {
+      status = absl::DataLossError(status.message());
     }
-    if (status.ok() && options_.on_arrival) options_.on_arrival(job.blocks[i].target);
+    if (status.ok()) status = TakeIn(read.record, job, i, read.out);
   });
   // What could not be read must not be found again after a restart.
   for (size_t i = 0; i < reads.size(); ++i) {
@@ -208,14 +285,12 @@ absl::Status DiskLink::BookSliceLocked(CopyId id, const Job& job) {
       continue;
     }
     progress.failed.push_back(static_cast<int32_t>(progress.done + i));
-    if (absl::IsDataLoss(status)) {
-      any_good = true;  // the disk works
-      ++progress.corrupt;
-    }
-    if (progress.error.ok() || absl::IsDataLoss(progress.error)) {
+    if (absl::IsDataLoss(status)) ++progress.corrupt;
+    if (IsOfBlock(status)) any_good = true;
+    if (progress.error.ok() || IsOfBlock(progress.error)) {
       progress.error = absl::Status(
           status.code(),
-          absl::StrCat("disk KV slot ",
+          absl::StrCat(TierName(store_), " KV slot ",
                        (job.direction == LinkDirection::kDiskToHost ? job.blocks[i].source
                                                                     : job.blocks[i].target)
                            .value(),
@@ -273,14 +348,15 @@ CopyResult DiskLink::ResultOf(const CopyResult& arrived, Progress& progress,
 std::string DiskLink::ComplaintLocked(const CopyResult& result, LinkDirection direction,
                                       absl::Time now) {
   if (result.status.ok() || absl::IsCancelled(result.status)) return "";
+  if (absl::IsNotFound(result.status)) return "";  // nothing is wrong with that
   if (now - complained_ < kBetweenComplaints) {
     ++kept_quiet_;
     return "";
   }
   complained_ = now;
   const int64_t quiet = std::exchange(kept_quiet_, 0);
-  return absl::StrCat(direction == LinkDirection::kDiskToHost ? "disk KV tier: cannot read "
-                                                              : "disk KV tier: cannot write ",
+  return absl::StrCat(TierName(store_), " KV tier: cannot ",
+                      direction == LinkDirection::kDiskToHost ? "read " : "write ",
                       result.status.message(),
                       quiet == 0 ? "" : absl::StrCat(" (and ", quiet, " copies before)"),
                       direction == LinkDirection::kDiskToHost ? "; they are computed again"

@@ -3,11 +3,13 @@
 // writes and checks what it reads: bytes that are not the block's never count as arrived.
 //
 // A block that cannot be read, or is not what was written, fails alone (CopyResult::failed) and is
-// dropped from the store. A disk that refuses everything ends a copy early.
+// dropped from the store; so does one the store's codec refuses (OUT_OF_RANGE). A disk that refuses
+// everything ends a copy early.
 //
 // Thread-safe.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -22,6 +24,8 @@
 #include "absl/time/time.h"
 #include "backend/activity.h"
 #include "backend/kv/block_store.h"
+#include "backend/kv/file_buffer.h"
+#include "backend/kv/kv_recoder.h"
 #include "scheduler/base/units.h"
 #include "scheduler/link/link_scheduler.h"
 #include "scheduler/step.h"
@@ -29,8 +33,10 @@
 namespace sluice {
 
 struct DiskLinkOptions {
-  // The bytes of a host block: the store's payload.
+  // The bytes of a host block: the store's payload, or what `recoder` makes it of.
   std::function<std::span<std::byte>(BlockId)> host;
+  // Between those and the store's payload; null: they are the same. Must outlive the link.
+  const KvRecoder* recoder = nullptr;
   Blocks host_blocks;
   // Called after a block has arrived on the host, before its copy ends. May be empty.
   std::function<void(BlockId)> on_arrival;
@@ -56,6 +62,9 @@ class DiskLink {
   // As Backend::RevokeCopies().
   void Revoke(std::span<const CopyId> copies);
   std::vector<CopyResult> TakeFinished();
+  // Drops these slots, on a worker thread, before any copy started later. REQUIRES: no copy uses
+  // them.
+  void Forget(std::span<const BlockId> slots);
 
  private:
   // What has become of the blocks of a copy under way.
@@ -74,6 +83,19 @@ class DiskLink {
     std::vector<TokenId> tokens;
     std::vector<absl::Status> statuses;
   };
+  // A slice's payloads where a recoder stands between host and store. One per direction: each is
+  // served by one worker at a time.
+  struct Payloads {
+    // Of `count` blocks.
+    void Reserve(size_t count, Bytes payload);
+    std::span<std::byte> of(size_t i) const { return {buffer.get() + i * each, size}; }
+
+    FileBuffer buffer;
+    size_t count = 0;
+    size_t each = 0;  // bytes from payload to payload: whole pages, as direct I/O wants them
+    size_t size = 0;
+    std::vector<std::byte> plain;
+  };
 
   // What is to be done for copies that have ended.
   struct Ended {
@@ -83,11 +105,17 @@ class DiskLink {
   };
 
   void WorkerMain();
+  // Drops what waits to be dropped; returns whether there was anything.
+  bool DropForgotten(std::unique_lock<std::mutex>& lock);
   void CheckCopy(const Copy& copy) const;
   Job MakeJobLocked(const LinkSlice& slice);
   void Move(Job& job);
   void WriteBlocks(Job& job);
   void ReadBlocks(Job& job);
+  // Encodes the blocks of `job` for the store; statuses say which it refuses.
+  void EncodeBlocks(Job& job);
+  absl::Status TakeIn(const BlockRecord& record, const Job& job, size_t i,
+                      std::span<const std::byte> payload);
   // Returns what the LinkScheduler should know: an error ends the copy.
   absl::Status BookSliceLocked(CopyId id, const Job& job);
   Ended BookArrivalsLocked(const std::vector<LinkArrival>& arrivals, absl::Time now);
@@ -98,6 +126,7 @@ class DiskLink {
   BlockStore& store_;
   const DiskLinkOptions options_;
   ActivityMeter& meter_;
+  std::array<Payloads, 2> payloads_;  // to the store, from the store
 
   std::mutex mu_;
   std::condition_variable work_;
@@ -106,7 +135,9 @@ class DiskLink {
   absl::flat_hash_map<CopyId, Progress> copies_;
   std::vector<CopyResult> finished_;
   absl::Time complained_ = absl::InfinitePast();
-  int64_t kept_quiet_ = 0;  // failed copies since then
+  int64_t kept_quiet_ = 0;          // failed copies since then
+  std::vector<BlockId> forgotten_;  // slots to drop
+  bool dropping_ = false;           // some worker does; nothing else is begun meanwhile
   bool stop_ = false;
 
   std::vector<std::thread> workers_;

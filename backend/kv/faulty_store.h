@@ -49,10 +49,12 @@ class FaultyStore final : public BlockStore {
   FaultyStore(BlockStore& base, FaultyStoreOptions options);
 
   const StoreShape& shape() const override { return base_.shape(); }
+  Tier tier() const override { return base_.tier(); }
   std::string description() const override { return base_.description() + ", with faults"; }
   void Write(std::span<StoreWrite> writes, absl::FunctionRef<BlockRecord(size_t)> seal) override;
   void Read(std::span<StoreRead> reads, absl::FunctionRef<void(size_t)> done) override;
   absl::Status Drop(BlockId slot) override { return base_.Drop(slot); }
+  absl::Status Erase(BlockId slot) override { return base_.Erase(slot); }
   absl::StatusOr<StoreContent> Scan() override { return base_.Scan(); }
 
   int64_t count(StoreFault fault) const;  // injected so far

@@ -126,4 +126,14 @@ void KvCodec::DecodeLayer(std::span<const std::byte> encoded, std::span<std::byt
   DecodeHalf(value_, encoded.data() + key_.bytes(), slice.data() + slice.size() / 2);
 }
 
+void KvCodec::DecodeHead(std::span<const std::byte> encoded, const KvHeadRows& rows) const {
+  SLUICE_CHECK(decodes_heads() && encoded.size() == encoded_slice_bytes().size());
+  SLUICE_CHECK(rows.first >= 0 && rows.first + rows.count <= shape_.block_tokens);
+  SLUICE_CHECK(rows.head >= 0 && rows.head < shape_.kv_heads);
+  DecodeHeadRows(key_, encoded.data(), rows.head, rows.first, rows.count, rows.keys,
+                 rows.key_stride);
+  DecodeHeadRows(value_, encoded.data() + key_.bytes(), rows.head, rows.first, rows.count,
+                 rows.values, rows.value_stride);
+}
+
 }  // namespace sluice

@@ -46,6 +46,18 @@ struct KvCodecOptions {
   KvScaleAxis key_axis = KvScaleAxis::kDefault;
 };
 
+// Tokens [first, first + count) of one head, and where their K and V go: a row of head_dim elements
+// per token. Strides in bytes, multiples of 4.
+struct KvHeadRows {
+  int64_t head = 0;
+  int64_t first = 0;
+  int64_t count = 0;
+  std::byte* keys = nullptr;
+  int64_t key_stride = 0;
+  std::byte* values = nullptr;
+  int64_t value_stride = 0;
+};
+
 // "raw", "fp8", "int8", "int4".
 std::string_view KvCodecKindName(KvCodecKind kind);
 // Returns INVALID_ARGUMENT naming the kinds there are.
@@ -77,6 +89,14 @@ class KvCodec {
   // Decodes one layer slice. Any bytes decode to something.
   // REQUIRES: as for EncodeLayer.
   void DecodeLayer(std::span<const std::byte> encoded, std::span<std::byte> slice) const;
+
+  // Whether DecodeHead() can be used: not raw, and every scale belongs to one token.
+  bool decodes_heads() const {
+    return kind_ != KvCodecKind::kRaw && key_.axis == KvScaleAxis::kToken;
+  }
+  // Decodes some tokens of one head of a layer slice, to the numbers DecodeLayer gives, bit by bit.
+  // REQUIRES: decodes_heads(); tokens and head are of the shape; alignment as for EncodeLayer.
+  void DecodeHead(std::span<const std::byte> encoded, const KvHeadRows& rows) const;
 
  private:
   KvCodec() = default;

@@ -37,7 +37,7 @@ absl::Status SimOptions::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckAtLeast("mean_output", mean_output, 0));
   SLUICE_RETURN_IF_ERROR(CheckRate("copy_failure_rate", copy_failure_rate));
   SLUICE_RETURN_IF_ERROR(CheckRate("step_failure_rate", step_failure_rate));
-  if (attends_in_place && !(cost.per_in_place_token > Seconds(0))) {
+  if (attends_in_place && !cost.attends_in_place()) {
     return absl::InvalidArgumentError(
         "sim: attends_in_place: the costs say it is not possible here (per_in_place_token is 0)");
   }

@@ -219,6 +219,12 @@ DASHBOARDS = {
               "was stored is lost before it is used.",
               ("sum by (tier, reason) (rate(sluice_kv_block_evictions_total{MODEL}[RATE]))",
                "{{tier}} {{reason}}")),
+        panel("How long do blocks stay?", "s",
+              "How long reusable KV stayed on a tier before it left it, median and 95th percentile by tier. Shorter "
+              "than the pause between two turns of a conversation: the tier is too small for it.",
+              *[(f"histogram_quantile({q}, sum by (le, tier) (rate("
+                 "sluice_kv_block_residency_seconds_bucket{MODEL}[RATE])))", f"p{round(q * 100)} {{{{tier}}}}")
+                for q in (0.5, 0.95)]),
         panel("What happens to blocks that could be stored?", "ops",
               "Blocks per second: stored, skipped (no room or too many under way), or gated (not seen often "
               "enough, or storing does not pay).",
@@ -227,12 +233,22 @@ DASHBOARDS = {
         panel("How much of the device is promised?", "bytes",
               "Bytes promised to admitted requests and not yet taken.",
               ("sum(sluice_kv_reserved_bytes{MODEL})", "reserved")),
-        panel("Is the disk tier well?", "short",
-              "Bytes on their way to the disk, blocks that were read and found to be wrong, and 1 while the disk "
+        panel("Is the disk or remote tier well?", "short",
+              "Bytes on their way there, blocks that were read and found to be wrong, and 1 while the tier "
               "is left alone after repeated failures.",
               ("sum(sluice_kv_spill_pending_bytes{MODEL})", "bytes on their way"),
-              ("sum(sluice_kv_disk_corrupt_blocks_total{MODEL})", "corrupt blocks"),
-              ("max by (use) (sluice_kv_disk_off{MODEL})", "{{use}} off")),
+              ("sum(sluice_kv_disk_corrupt_blocks_total{MODEL} or sluice_kv_remote_corrupt_blocks_total{MODEL})",
+               "corrupt blocks"),
+              ("max by (use) (sluice_kv_disk_off{MODEL} or sluice_kv_remote_off{MODEL})", "{{use}} off")),
+        panel("Do gateways keep up with what is cached?", "ops",
+              "KV events per second, and subscribers per second that missed some and begin anew. The second should "
+              "be 0: until then a gateway routes by guesses.",
+              ("sum(rate(sluice_kv_events_total{MODEL}[RATE]))", "events"),
+              (rate("sluice_kv_event_gaps_total", "reason"), "lost: {{reason}}")),
+        panel("Who listens to what is cached?", "short",
+              "Open SubscribeKvEvents streams. 0 behind a gateway that routes by cache: it does not, or events are "
+              "off (--kv-events).",
+              ("sum(sluice_kv_event_subscribers{MODEL})", "subscribers")),
     ]),
     "tenants": ("Sluice / Tenants and SLO", [
         panel("How many first tokens come in time?", "percentunit",

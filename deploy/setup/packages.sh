@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Sluice needs, and only those that are missing.
 #
-#   packages.sh [GROUP]...     GROUP: build (default), runtime, lint, clang, metrics, container
+#   packages.sh [GROUP]...     GROUP: build (default), runtime, lint, clang, metrics, redis, container
 #   packages.sh --list [GROUP]...
 #
 # Exits 0 at once, without touching apt, if nothing is missing.
@@ -18,7 +18,7 @@ build=(
   libcli11-dev libspdlog-dev libyaml-cpp-dev             # service/cli, service/config
   zlib1g-dev                                             # service/workload: .gz traces
   libdnnl-dev libhwy-dev libgomp1 libxxhash-dev          # backend/cpu, prefix hashes
-  liburing-dev                                           # backend/kv: the disk tier
+  liburing-dev libhiredis-dev libnuma-dev                # backend/kv: the disk and the remote tier, host memory
   libgtest-dev libgmock-dev libbenchmark-dev python3     # tests/
 )
 # What a machine needs that only runs the binary: the libraries it is linked with. tests/deploy checks
@@ -31,11 +31,12 @@ runtime=(
   libspdlog1.10 libfmt9 libyaml-cpp0.7                   # service/cli, service/config
   zlib1g                                                 # service/workload: .gz traces
   libdnnl2 libhwy1 libgomp1                              # backend/cpu
-  liburing2                                              # backend/kv
+  liburing2 libhiredis0.14 libnuma1                      # backend/kv
 )
 lint=(clang-format clang-tidy)
 clang=(clang)          # presets clang and tsan
 metrics=(prometheus tmux)   # end-to-end tests: what operators see; skipped where they are missing
+redis=(redis-server)        # tests of the remote KV tier; skipped where it is missing
 # Build and run the image without Docker: deploy/container/check.sh.
 container=(buildah umoci mmdebstrap runc uidmap)
 
@@ -53,9 +54,10 @@ for group in "${@:-build}"; do
     lint) wanted+=("${lint[@]}") ;;
     clang) wanted+=("${clang[@]}") ;;
     metrics) wanted+=("${metrics[@]}") ;;
+    redis) wanted+=("${redis[@]}") ;;
     container) wanted+=("${container[@]}") ;;
     *)
-      echo "packages.sh: unknown group '$group'; want build, runtime, lint, clang, metrics or container" >&2
+      echo "packages.sh: unknown group '$group'; want build, runtime, lint, clang, metrics, redis or container" >&2
       exit 2
       ;;
   esac

@@ -27,6 +27,8 @@ absl::Status CostCoefficients::Validate() const {
       {"per_context_token", per_context_token.value()},
       {"window_share", window_share},
       {"per_in_place_token", per_in_place_token.value()},
+      {"per_in_place_read", per_in_place_read.value()},
+      {"per_in_place_reread", per_in_place_reread.value()},
       {"idle_power", idle_power.value()},
       {"compute_power", compute_power.value()},
       {"transfer_power", transfer_power.value()},
@@ -39,6 +41,10 @@ absl::Status CostCoefficients::Validate() const {
   }
   if (!(per_token > Seconds(0))) {
     return absl::InvalidArgumentError("cost: per_token: is 0; a token cannot be free");
+  }
+  if (in_place_tile < Tokens(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cost: in_place_tile: ", in_place_tile.value(), ", want at least 1 token"));
   }
   if (layers < 1) {
     return absl::InvalidArgumentError(absl::StrCat("cost: layers: ", layers, ", want at least 1"));
@@ -67,8 +73,22 @@ double WindowedAttentionPairs(Tokens first, Tokens count, Tokens window) {
   return growing + AsDouble(count - ramp) * AsDouble(window);
 }
 
+Seconds InPlaceTime(const CostCoefficients& cost, Tokens in_place, Tokens fresh, double decodes) {
+  if (cost.in_place_on_device) {
+    const int64_t tile = cost.in_place_tile.value();
+    const auto tiles = static_cast<double>((fresh.value() + tile - 1) / tile);
+    const double first = std::min(tiles, 1.0);
+    const Seconds each =
+        cost.per_in_place_read * (first + decodes) + cost.per_in_place_reread * (tiles - first);
+    return each * AsDouble(in_place);
+  }
+  return cost.per_in_place_token * (AsDouble(in_place) * (AsDouble(fresh) + decodes));
+}
+
 Seconds AttentionTime(const CostCoefficients& cost, const StepPart& part) {
-  const Tokens local = part.first - part.in_place;
+  // The device's kernels attend to all of the context, wherever it is; the host's cores to what
+  // they have.
+  const Tokens local = cost.in_place_on_device ? part.first : part.first - part.in_place;
   const double full = 1 - cost.window_share;
   double pairs = full * AttentionPairs(local, part.count);
   double context = full * AsDouble(local + part.count);
@@ -77,9 +97,9 @@ Seconds AttentionTime(const CostCoefficients& cost, const StepPart& part) {
     context += cost.window_share * AsDouble(std::min(local + part.count, cost.window + part.count));
   }
   const Seconds device = std::max(cost.per_pair * pairs, cost.per_context_token * context);
+  const Seconds host = InPlaceTime(cost, part.in_place, part.count, 0);
   // The host attends to its part beside the device, layer by layer.
-  const Seconds host = cost.per_in_place_token * (AsDouble(part.in_place) * AsDouble(part.count));
-  return std::max(device, host);
+  return cost.in_place_on_device ? device + host : std::max(device, host);
 }
 
 Seconds StepEstimate::time() const {

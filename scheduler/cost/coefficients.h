@@ -50,13 +50,28 @@ struct CostCoefficients {
   Bytes kv_bytes_per_token{1 << 15};
 
   // --- Attend in place ---
-  // One query token against one context token in host memory, all layers. 0: not possible here.
+  // False: by the host's cores, beside the device. True: by the device's own kernels (a CPU is host
+  // and device), as to tokens on the device, and on top of it something for bringing what is in
+  // host memory into the layout (and out of the codec) they want.
+  bool in_place_on_device = false;
+  // By the host: one query token against one context token in host memory, all layers. 0: not
+  // possible here.
   Seconds per_in_place_token;
+  // By the device: that on top, of one context token, all layers, for the first `in_place_tile`
+  // query tokens of a step, when it comes from memory (0: not possible here), and again for every
+  // further tile, when it comes from a cache.
+  Seconds per_in_place_read;
+  Seconds per_in_place_reread;
+  Tokens in_place_tile{1};
 
   // --- Energy ---
   Watts idle_power;
   Watts compute_power;   // while a step runs
   Watts transfer_power;  // added while a link is busy
+
+  bool attends_in_place() const {
+    return (in_place_on_device ? per_in_place_read : per_in_place_token) > Seconds(0);
+  }
 
   // Returns INVALID_ARGUMENT naming the first number that is negative, not finite or absent.
   absl::Status Validate() const;
@@ -78,6 +93,10 @@ double WindowedAttentionPairs(Tokens first, Tokens count, Tokens window);
 
 // Attention time of one part; windows and in-place context taken into account.
 Seconds AttentionTime(const CostCoefficients& cost, const StepPart& part);
+
+// What leaving `in_place` tokens of context on the host adds to a request that computes `fresh`
+// tokens in a row and then `decodes` tokens one by one; what it does not add is what loads cost.
+Seconds InPlaceTime(const CostCoefficients& cost, Tokens in_place, Tokens fresh, double decodes);
 
 // Adds up a step part by part, so that a policy can ask "and with this one?" in O(1).
 class StepEstimate {

@@ -116,6 +116,13 @@ void CheckMemory(Checker& check, const HardwareProfile& h) {
   check.Number("host.memory", static_cast<double>(h.host_memory.value()), kSize);
   check.Number("host.memory_bandwidth", h.host_memory_bandwidth.value(), kBandwidth);
   check.Optional("host.attention", h.host_attention.value(), kFlops);
+  check.Optional("in_place.read", h.in_place_read.value(), kBandwidth);
+  if (h.in_place_read > ByteRate(0)) {
+    check.Number("in_place.reread", h.in_place_reread.value(), kBandwidth);
+  }
+  if (h.in_place_read > ByteRate(0) && (h.in_place_rows < 1 || h.in_place_rows > 1 << 16)) {
+    check.Fail("in_place.rows", absl::StrCat(h.in_place_rows, " is not in [1, 65536]"));
+  }
 }
 
 void CheckPower(Checker& check, const HardwareProfile& h) {

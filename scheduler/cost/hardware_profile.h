@@ -68,6 +68,13 @@ struct HardwareProfile {
   ByteRate host_memory_bandwidth;  // sustained
   FlopRate host_attention;         // by its cores, sustained. 0: they never attend in place
   Bytes host_memory;               // what the host tier can be
+  // Of a CPU, whose own kernels attend in place: KV in the host pool brought into the layout they
+  // want, in time that attention to KV on the device does not take. For the first `in_place_rows`
+  // query rows of a kv head, from memory (0: the host's cores attend instead, beside the device),
+  // and for every further ones, from a cache.
+  ByteRate in_place_read;
+  ByteRate in_place_reread;
+  int64_t in_place_rows = 0;
   StorageRate disk;
   StorageRate remote;
 

@@ -67,12 +67,22 @@ void FillLinks(const Deployment& d, CostCoefficients& cost) {
   cost.duplex_share = std::min(1.0, h.duplex_sustained * devices / both_ways);
 }
 
-// Host cores read a context token's KV once per query token; their memory or their arithmetic is
-// what limits them (much of the latter with MLA). Layers with windows have their few tokens nearby.
+// A CPU's kernels read a context token's KV on the host once for every tile of query rows. Else
+// host cores read it once per query token; their memory or their arithmetic is what limits them
+// (much of the latter with MLA). Layers with windows have their few tokens nearby.
 void FillInPlace(const Deployment& d, CostCoefficients& cost) {
   const ModelProfile& m = d.model;
-  if (d.hardware.host_attention == FlopRate(0)) return;
   const auto devices = static_cast<double>(d.tensor_parallel);
+  if (d.hardware.in_place_read > ByteRate(0)) {
+    cost.in_place_on_device = true;
+    const double bytes = KvBytesPerToken(m, d.kv_offload) / devices;
+    cost.per_in_place_read = Seconds(bytes / d.hardware.in_place_read.value());
+    cost.per_in_place_reread = Seconds(bytes / d.hardware.in_place_reread.value());
+    cost.in_place_tile =
+        Tokens(std::max<int64_t>(1, d.hardware.in_place_rows * m.kv_heads / m.heads));
+    return;
+  }
+  if (d.hardware.host_attention == FlopRate(0)) return;
   const auto full_layers = static_cast<double>(m.layers - m.windowed_layers);
   const ByteRate memory = d.hardware.host_memory_bandwidth * devices;
   const Seconds read(KvBytesPerToken(m, d.kv_offload) / memory.value());

@@ -13,6 +13,8 @@ CostCoefficients WithoutAttention(CostCoefficients cost) {
   cost.per_pair = Seconds(0);
   cost.per_context_token = Seconds(0);
   cost.per_in_place_token = Seconds(0);
+  cost.per_in_place_read = Seconds(0);
+  cost.per_in_place_reread = Seconds(0);
   return cost;
 }
 
@@ -45,17 +47,15 @@ OnlineCalibration::OnlineCalibration(const CostCoefficients& start)
     : start_(start),
       unit_pair_(WithoutAttention(start)),
       unit_context_(WithoutAttention(start)),
-      unit_in_place_(WithoutAttention(start)),
       current_(start) {
   SLUICE_CHECK(start.Validate().ok());
   unit_pair_.per_pair = Seconds(1);
   unit_context_.per_context_token = Seconds(1);
-  unit_in_place_.per_in_place_token = Seconds(1);
   copy_filter_.LimitAbove(kDuplex, 1 / start.duplex_share);
 }
 
-// AttentionTime() is the largest of three products of a coefficient and a count of the part; unit
-// coefficients yield the counts.
+// AttentionTime() is the largest of three products of a coefficient and a count of the part, or the
+// larger of two and a third on top; unit coefficients yield the counts.
 OnlineCalibration::StepFilter::Vector OnlineCalibration::StepTerms(
     std::span<const StepPart> parts) const {
   StepFilter::Vector terms{};
@@ -64,9 +64,9 @@ OnlineCalibration::StepFilter::Vector OnlineCalibration::StepTerms(
     tokens += static_cast<double>(part.count.value());
     const Seconds pairs = AttentionTime(unit_pair_, part) * current_.per_pair.value();
     const Seconds context = AttentionTime(unit_context_, part) * current_.per_context_token.value();
-    const Seconds in_place =
-        AttentionTime(unit_in_place_, part) * current_.per_in_place_token.value();
-    if (in_place > std::max(pairs, context)) {
+    const Seconds in_place = InPlaceTime(current_, part.in_place, part.count, 0);
+    if (current_.in_place_on_device) terms[kInPlace] += in_place.value();
+    if (!current_.in_place_on_device && in_place > std::max(pairs, context)) {
       terms[kInPlace] += in_place.value();
     } else if (pairs >= context) {
       terms[kPerPair] += pairs.value();
@@ -149,6 +149,8 @@ void OnlineCalibration::UpdateStepCoefficients() {
   current_.per_pair = start_.per_pair * step_filter_.factor(kPerPair);
   current_.per_context_token = start_.per_context_token * step_filter_.factor(kPerContext);
   current_.per_in_place_token = start_.per_in_place_token * step_filter_.factor(kInPlace);
+  current_.per_in_place_read = start_.per_in_place_read * step_filter_.factor(kInPlace);
+  current_.per_in_place_reread = start_.per_in_place_reread * step_filter_.factor(kInPlace);
 }
 
 void OnlineCalibration::UpdateCopyCoefficients() {

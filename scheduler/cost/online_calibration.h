@@ -96,7 +96,6 @@ class OnlineCalibration {
   // `start_` with 1 s for one attention coefficient and 0 for the others: see StepTerms().
   CostCoefficients unit_pair_;
   CostCoefficients unit_context_;
-  CostCoefficients unit_in_place_;
   CostCoefficients current_;
   StepFilter step_filter_{kLimit, 1e-3};
   CopyFilter copy_filter_{kLimit, 0};  // links do not slow down together

@@ -25,7 +25,7 @@ Seconds Alone(const CostCoefficients& cost, Tokens first, Tokens count) {
 
 // A prefill whose first `cached` tokens stay in host memory.
 Seconds InPlace(const CostCoefficients& cost, const RequestShape& r) {
-  if (cost.per_in_place_token == Seconds(0)) return kNever;
+  if (!cost.attends_in_place()) return kNever;
   Seconds sum;
   for (Tokens at; at < r.fresh; at += kPrefillChunk) {
     StepEstimate step(cost);

@@ -84,6 +84,7 @@ void BlockPool::SetOwner(BlockId block, NodeId node) {
   const State before = StateOf(blocks_[block.index()]);
   SLUICE_CHECK(node.valid() && !blocks_[block.index()].owner.valid());
   blocks_[block.index()].owner = node;
+  blocks_[block.index()].owned_since = now_;
   Settle(block, before);
 }
 
@@ -91,6 +92,8 @@ void BlockPool::ClearOwner(BlockId block) {
   const State before = StateOf(blocks_[block.index()]);
   SLUICE_CHECK(blocks_[block.index()].owner.valid());
   blocks_[block.index()].owner = NodeId();
+  const absl::Time since = blocks_[block.index()].owned_since;
+  if (since != absl::InfinitePast()) residency_.Add(absl::ToDoubleSeconds(now_ - since));
   Settle(block, before);
 }
 

@@ -25,7 +25,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "scheduler/base/units.h"
+#include "scheduler/kv/residency.h"
 
 namespace sluice {
 
@@ -61,6 +63,9 @@ class BlockPool {
   void SetOwner(BlockId block, NodeId node);
   void ClearOwner(BlockId block);
 
+  // The time from now on, which never goes back: for residency() alone, nothing else depends on it.
+  void set_now(absl::Time now) { now_ = now; }
+
   // Makes a cached block the most recently used; does nothing in other states.
   void Touch(BlockId block);
 
@@ -76,6 +81,10 @@ class BlockPool {
   int32_t transits(BlockId block) const { return blocks_[block.index()].transits; }
   NodeId owner(BlockId block) const { return blocks_[block.index()].owner; }
   Worth worth(BlockId block) const { return blocks_[block.index()].worth; }
+
+  // How long content stayed that has lost its owner, from the call of SetOwner(). Of content that
+  // came before the first set_now(): nothing.
+  const Residency& residency() const { return residency_; }
 
   Blocks capacity() const { return Blocks(static_cast<int64_t>(blocks_.size())); }
   Blocks free() const { return count_[kFree]; }
@@ -97,6 +106,7 @@ class BlockPool {
     BlockId newer;
     Worth worth = Worth::kHigh;
     int64_t used = 0;  // clock_ when last put at the new end of a list
+    absl::Time owned_since = absl::InfinitePast();
   };
   struct List {
     BlockId oldest;
@@ -118,6 +128,8 @@ class BlockPool {
   std::array<List, 2> lists_;  // by worth
   int64_t clock_ = 0;          // blocks put at the new end of a list
   std::array<Blocks, 4> count_{};
+  absl::Time now_ = absl::InfinitePast();
+  Residency residency_;
 };
 
 }  // namespace sluice

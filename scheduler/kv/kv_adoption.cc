@@ -1,4 +1,5 @@
-// What the disk tier has kept over a restart comes back into the index.
+// What the disk tier has kept over a restart comes back into the index; what a store shared with
+// others holds of a prompt comes into it.
 #include <algorithm>
 #include <utility>
 
@@ -124,6 +125,46 @@ std::vector<BlockId> KvCache::Adopt(std::span<const StoredBlock> blocks) {
   ++room_epoch_;
   ++content_epoch_;
   return unused;
+}
+
+BlockId KvCache::TakeSlot() {
+  if (disk_.free() == Blocks(0)) {
+    if (disk_.cached() == Blocks(0)) return BlockId();
+    EvictDisk();
+  }
+  return disk_.TakeForCopy();
+}
+
+// All blocks of the path are held while it is walked: what makes room for one of them must not be
+// another. Given back last to first, they are the most recently used ones then.
+std::vector<KvCache::FoundBlock> KvCache::AdoptFound(const TokenPath& path, size_t known) {
+  std::vector<FoundBlock> placed;
+  if (!options_.prefix_caching || disk_.capacity() == Blocks(0)) return placed;
+  const size_t width = options_.tokens_per_block.size();
+  std::vector<NodeId> held;
+  NodeId id;
+  for (size_t i = 0; i < path.hashes.size(); ++i) {
+    const std::span<const TokenId> tokens = path.tokens.subspan(i * width, width);
+    const NodeId above = id;
+    id = i < known ? index_.Find(above, path.salt, path.hashes[i], tokens)
+                   : index_.FindOrInsert(above, path.salt, path.hashes[i], tokens);
+    if (!id.valid() || (i < known && !index_.node(id).HasCopy())) break;
+    index_.Pin(id);
+    held.push_back(id);
+    const BlockId disk = index_.node(id).disk;
+    if (disk.valid()) disk_.AddTransit(disk);
+    if (disk.valid() || index_.node(id).HasCopy()) continue;
+    const BlockId slot = TakeSlot();
+    if (!slot.valid()) break;
+    PlaceOnDisk(id, slot);
+    placed.push_back({i, slot});
+  }
+  for (auto it = held.rbegin(); it != held.rend(); ++it) {
+    if (index_.node(*it).disk.valid()) disk_.DropTransit(index_.node(*it).disk);
+    index_.Unpin(*it);
+  }
+  if (!placed.empty()) ++content_epoch_;
+  return placed;
 }
 
 }  // namespace sluice

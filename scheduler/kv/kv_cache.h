@@ -11,8 +11,9 @@
 // one by one, so KV of others stays cached until its room is really needed. At all times
 //   free + cached >= reserved     (device tier)
 // hence Grow() cannot fail. Blocks in transit do not count as room. This holds because Admit()
-// alone makes promises, Prefetch() only takes room that nobody was promised, and apart from it a
-// cached block never enters transit: stores begin while their source is referenced.
+// alone makes promises, Prefetch(), StoreAhead() and Pin() only take room that nobody was promised,
+// and apart from them a cached block never leaves that state but by eviction: other stores begin
+// while their source is referenced.
 //
 // Copies and reuse. A block that a copy reads or writes is never evicted, freed or written before
 // OnCopyDone(). A published block is never written again. Hence a copy may run beside any step.
@@ -20,6 +21,7 @@
 // Thread-compatible.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -32,6 +34,7 @@
 #include "scheduler/kv/block_pool.h"
 #include "scheduler/kv/kv_events.h"
 #include "scheduler/kv/kv_types.h"
+#include "scheduler/kv/pins.h"
 #include "scheduler/kv/prefix_index.h"
 #include "scheduler/kv/sightings.h"
 #include "scheduler/step.h"
@@ -55,6 +58,8 @@ class KvCache {
     Blocks host_evictions;
     Blocks disk_evictions;
     int64_t revoked = 0;  // loads
+    Blocks pins_yielded;
+    Blocks evicted_on_request;
   };
 
   struct CopyEnd {
@@ -175,13 +180,66 @@ class KvCache {
   // About 0.5 us per block.
   std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
 
+  // The same while serving, for a store that others write to as well: of the path's blocks from
+  // `known` on, which it holds, those that no copy is here of get a slot; for want of free ones
+  // those of the least recently used. Returns their places in the path. Nothing if the cache does
+  // not hold the first `known` blocks any more. O(path).
+  struct FoundBlock {
+    size_t block = 0;
+    BlockId slot;
+  };
+  std::vector<FoundBlock> AdoptFound(const TokenPath& path, size_t known);
+
   // Off: what is to be written to the disk waits, and the oldest of it is given up in time.
   void set_spilling(bool on) { spilling_allowed_ = on; }
   // Blocks on their way to the disk or waiting for their turn, those on their way to the host
   // included, from where they will go on. 0 while spilling is off.
   Blocks spills_pending() const;
 
+  // --- Pins, moves and evictions on request ---
+
+  // Most blocks of kDevice or kHost that may be pinned, and those that are.
+  Blocks PinLimit(Tier tier) const;
+  Blocks pinned(Tier tier) const { return PinsOf(tier).size(); }
+  // Of `all` blocks, which begin with the match, those that are not pinned there yet.
+  Blocks PinsWanted(const KvMatch& match, Tier tier, Blocks all) const;
+
+  // Pins the matched blocks that have a copy on `tier` (kDevice, kHost), there or arriving: they
+  // are evicted for nobody until `until`; a longer pin stays. Leaves out those that would exceed
+  // PinLimit(), and on the device those whose room is promised to others. A pin counts as a
+  // reference of the block; it ends early if the copy proves bad. Returns how many are pinned now.
+  Blocks Pin(const KvMatch& match, Tier tier, absl::Time until);
+  // Ends the pins that last until `now` or less.
+  void ExpirePins(absl::Time now);
+  absl::Time NextPinEnd() const;
+  // Ends pins of the device, `count` at most, those first that would end first; none of `spare`.
+  Blocks YieldPins(Blocks count, const KvMatch& spare = {});
+  // Usable blocks of the match that are pinned on the device.
+  Blocks PinnedInUse(const KvMatch& match) const;
+
+  // Whether any block of the match is on its way to the device or the host.
+  bool Moving(const KvMatch& match) const;
+  // Whether anything is staged, prefetched or stored now, for anybody.
+  bool AnyMoving() const { return staging_ + prefetching_ + storing_ > Blocks(0); }
+  // Plans stores of matched blocks that are on the device and not on the host, whatever the gates
+  // say. Evicts for them, but none of the match. Returns how many; fewer if there is no room or too
+  // many are under way.
+  Blocks StoreAhead(const KvMatch& match);
+
+  // Drops copies that nobody uses or moves from the tiers named. O(nodes.size()).
+  KvEviction Evict(std::span<const NodeId> nodes, const KvEvictionOptions& options);
+  // The same for the first `count` blocks of a prompt and for all that continues them. Leading
+  // blocks that other prompts begin with are kept. O(nodes). REQUIRES: the path covers `count`.
+  KvEviction EvictPrompt(const TokenPath& path, Blocks count, const KvEvictionOptions& options);
+  // All nodes; those of one salt. O(nodes).
+  std::vector<NodeId> NodesWith(std::optional<uint64_t> salt) const;
+
   // --- Gates and numbers ---
+
+  // See BlockPool::set_now().
+  void set_now(absl::Time now) {
+    for (BlockPool* pool : {&device_, &host_, &disk_}) pool->set_now(now);
+  }
 
   // From now on; see KvCacheOptions. kNeverStore: only sequences that return are stored.
   void set_min_hits_to_store(int hits) { options_.min_hits_to_store = hits; }
@@ -298,6 +356,8 @@ class KvCache {
 
   // --- kv_stores.cc ---
   void TryStore(NodeId id, StoreReason reason);
+  // REQUIRES: the host has room, free or cached; the block may become busy.
+  void QueueStore(NodeId id);
   bool PassesStoreGate(const PrefixIndex::Node& node, StoreReason reason);
   void QueueSpill(NodeId id);
   void PlanSpills();
@@ -306,8 +366,29 @@ class KvCache {
   // `good[i]`: block i is in place.
   void EndSpill(const CopyRecord& record, const std::vector<bool>& good);
 
+  // --- kv_control.cc ---
+  // The next four: kDevice and kHost only, but for BlockOn() and PoolOf(), which know the disk.
+  Pins& PinsOf(Tier tier) { return pins_[tier == Tier::kHost ? 1 : 0]; }
+  const Pins& PinsOf(Tier tier) const { return pins_[tier == Tier::kHost ? 1 : 0]; }
+  BlockPool& PoolOf(Tier tier) {
+    return tier == Tier::kDevice ? device_ : tier == Tier::kHost ? host_ : disk_;
+  }
+  const BlockPool& PoolOf(Tier tier) const {
+    return tier == Tier::kDevice ? device_ : tier == Tier::kHost ? host_ : disk_;
+  }
+  BlockId BlockOn(NodeId id, Tier tier) const {
+    const PrefixIndex::Node& node = index_.node(id);
+    return tier == Tier::kDevice ? node.device : tier == Tier::kHost ? node.host : node.disk;
+  }
+  void Unpin(NodeId id, Tier tier);
+  bool PinnedLoad(const CopyRecord& record) const;
+  void EvictFrom(NodeId id, Tier tier, bool pinned, KvEviction* result);
+  std::vector<NodeId> NodesBehind(NodeId ancestor) const;
+
   // --- kv_adoption.cc ---
   void PlaceOnDisk(NodeId id, BlockId slot);
+  // Takes a slot for a block found. Invalid: there is no room.
+  BlockId TakeSlot();
 
   // --- kv_copies.cc ---
   Copy NewCopy(LinkDirection direction, CopyClass copy_class, RequestId request, int64_t rank);
@@ -331,6 +412,7 @@ class KvCache {
   absl::Status CheckLeases(std::span<const KvLease* const> leases) const;
   absl::Status CheckNodes(std::span<const KvLease* const> leases) const;
   absl::Status CheckOwners() const;
+  absl::Status CheckPins() const;
   absl::Status CheckCopies(std::span<const KvLease* const> leases) const;
   absl::Status CheckBlocks(std::span<const KvLease* const> leases) const;
   bool Agrees(CopyId id, const CopyRecord& record, size_t i) const;
@@ -342,6 +424,7 @@ class KvCache {
   PrefixIndex index_;
   Sightings sightings_;
   Blocks reserved_;
+  std::array<Pins, 2> pins_;  // of the device, of the host
 
   std::map<CopyId, CopyRecord> copies_;  // planned or under way
   std::vector<Copy> planned_;            // loads and stagings

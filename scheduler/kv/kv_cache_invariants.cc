@@ -55,7 +55,7 @@ absl::Status KvCache::CheckInvariants(std::span<const KvLease* const> leases) co
   for (const absl::Status& status :
        {device_.CheckInvariants(), host_.CheckInvariants(), disk_.CheckInvariants(),
         index_.CheckInvariants(), CheckLeases(leases), CheckNodes(leases), CheckOwners(),
-        CheckCopies(leases), CheckBlocks(leases)}) {
+        CheckPins(), CheckCopies(leases), CheckBlocks(leases)}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -144,6 +144,23 @@ absl::Status KvCache::CheckOwners() const {
   return absl::OkStatus();
 }
 
+absl::Status KvCache::CheckPins() const {
+  for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+    const Pins& pins = PinsOf(tier);
+    if (pins.size() > PinLimit(tier) || pins.by_end().size() != pins.size().size()) {
+      return Broken(absl::StrCat(pins.size().value(), " blocks are pinned, of which ",
+                                 pins.by_end().size(), " have an end; limit ",
+                                 PinLimit(tier).value()));
+    }
+    for (const auto& [until, id] : pins.by_end()) {
+      const bool here = index_.live(id) && BlockOn(id, tier).valid();
+      if (here && pins.Has(id)) continue;
+      return Broken(absl::StrCat("node ", id.value(), " is pinned where it is not"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Whether node and copy agree about block `i` of the copy.
 bool KvCache::Agrees(CopyId id, const CopyRecord& record, size_t i) const {
   const auto [source, target] = record.blocks[i];
@@ -210,6 +227,12 @@ absl::Status KvCache::CheckBlocks(std::span<const KvLease* const> leases) const 
     for (const BlockId block : lease->host_blocks) {
       if (block.valid()) ++host_users[block.index()];
     }
+  }
+  for (const auto& [until, id] : PinsOf(Tier::kDevice).by_end()) {
+    ++device_users[index_.node(id).device.index()];
+  }
+  for (const auto& [until, id] : PinsOf(Tier::kHost).by_end()) {
+    ++host_users[index_.node(id).host.index()];
   }
   std::vector<int32_t> device = zeros(device_);
   std::vector<int32_t> host = zeros(host_);

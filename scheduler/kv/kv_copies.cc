@@ -202,7 +202,7 @@ Blocks KvCache::RevokeUnused() {
   Blocks blocks;
   for (const auto& [id, record] : copies_) {
     const bool load = record.direction == LinkDirection::kHostToDevice;
-    if (!load || record.users > 0 || record.revoked) continue;
+    if (!load || record.users > 0 || record.revoked || PinnedLoad(record)) continue;
     unused.push_back(id);
     blocks += Blocks(static_cast<int64_t>(record.nodes.size()));
   }

@@ -46,6 +46,7 @@ void KvCache::EvictDisk() {
 }
 
 void KvCache::DropDevice(NodeId id) {
+  Unpin(id, Tier::kDevice);
   PrefixIndex::Node& node = index_.node(id);
   device_.ClearOwner(node.device);
   node.device = BlockId();
@@ -55,6 +56,7 @@ void KvCache::DropDevice(NodeId id) {
 }
 
 void KvCache::DropHost(NodeId id) {
+  Unpin(id, Tier::kHost);
   PrefixIndex::Node& node = index_.node(id);
   host_.ClearOwner(node.host);
   node.host = BlockId();

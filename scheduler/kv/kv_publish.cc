@@ -151,7 +151,8 @@ bool KvCache::Revoke(Blocks full, KvLease* lease, bool returns) {
   const bool backed = Release(full, lease, returns);
   for (const CopyId load : loads) {
     const auto it = copies_.find(load);
-    if (it != copies_.end() && it->second.users == 0) RevokeCopy(load);
+    if (it == copies_.end() || it->second.users > 0 || PinnedLoad(it->second)) continue;
+    RevokeCopy(load);
   }
   return backed;
 }

@@ -25,6 +25,11 @@ void KvCache::TryStore(NodeId id, StoreReason reason) {
     ++counters_.stores_skipped;
     return;
   }
+  QueueStore(id);
+}
+
+void KvCache::QueueStore(NodeId id) {
+  PrefixIndex::Node& node = index_.node(id);
   if (host_.free() == Blocks(0)) EvictHost();
   const BlockId target = host_.TakeForCopy();
   host_.SetOwner(target, id);

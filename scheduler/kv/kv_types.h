@@ -2,6 +2,7 @@
 // how much of it an admission uses (KvUse), and what an admitted sequence holds (KvLease).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -42,6 +43,9 @@ struct KvCacheOptions {
   int min_hits_to_spill = 0;
 
   EvictionOrder eviction = EvictionOrder::kLru;
+
+  // Most of the device and of the host pool that may be pinned, [0, 1].
+  double max_pinned_share = 0.5;
 
   // Collect KvEvents; whoever turns this on takes them (KvCache::TakeEvents). Costs a copy of the
   // tokens of every block that is stored.
@@ -126,6 +130,22 @@ struct KvAdmission {
   Blocks gap;        // are on the host, but computed again
   CopyId load;       // the copy made for this admission; invalid if none
   Blocks loaded;     // its size
+};
+
+// What KvCache::Evict() may touch, and what it did.
+struct KvEvictionOptions {
+  std::array<bool, kTierCount> tiers = {true, true, true, true};
+  bool pinned = false;  // pins of these blocks end first
+};
+struct KvEviction {
+  struct Count {
+    Blocks dropped;
+    Blocks in_use;  // kept: used by a request, or being copied
+    Blocks pinned;  // kept
+  };
+  std::array<Count, kTierCount> tiers{};
+  Blocks shared;                    // of the prompt, kept: other prompts begin with them, too
+  std::vector<BlockId> disk_slots;  // that hold nothing any more
 };
 
 // How a copy ended.

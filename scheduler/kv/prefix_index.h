@@ -128,6 +128,7 @@ class PrefixIndex {
   int32_t end() const { return static_cast<int32_t>(nodes_.size()); }
   bool live(NodeId id) const { return nodes_[id.index()].live(); }
   int32_t pins(NodeId id) const { return nodes_[id.index()].pins; }
+  int32_t children(NodeId id) const { return nodes_[id.index()].children; }
 
   // Returns INTERNAL naming the first broken invariant. O(nodes).
   absl::Status CheckInvariants() const;

@@ -76,11 +76,9 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
     }
     case RequestPlan::kInPlace: {
       p.link = Seconds(0);
-      const double queries = AsDouble(w.fresh()) + AsDouble(w.max_new) / 2;
-      p.compute += cost.per_in_place_token * (AsDouble(w.on_host) * queries);
+      p.compute += InPlaceTime(cost, w.on_host, w.fresh(), AsDouble(w.max_new) / 2);
       memory = AsDouble(w.need_in_place) * w.hold.value();
-      possible =
-          machine.attends_in_place && w.on_host > Tokens(0) && cost.per_in_place_token > Seconds(0);
+      possible = machine.attends_in_place && w.on_host > Tokens(0) && cost.attends_in_place();
       break;
     }
     case RequestPlan::kRecompute:

@@ -55,6 +55,10 @@ class AccessControl {
   // The same for a question about a request, which takes no room.
   absl::Status Prepare(const Caller& caller, RequestSpec* spec) const;
 
+  // Whether the cached KV of this caller's requests is its own tenant's alone, or there is nobody
+  // to keep it apart from.
+  bool KeepsApart(const Caller& caller) const { return !caller.authenticated || isolate_tenants_; }
+
   // Returns PERMISSION_DENIED unless the caller may stop the server. `what` names the rpc.
   static absl::Status CheckAdmin(const Caller& caller, absl::string_view what);
 

@@ -21,6 +21,7 @@ namespace sluice {
 namespace {
 
 constexpr Bytes kMostBytes = MiB(1);
+constexpr char kCpuProfile[] = "cpu-default";
 constexpr char kRemedy[] = "run `sluice calibrate`";
 
 absl::StatusOr<HardwareProfile> ReadHardware(const std::string& path) {
@@ -28,10 +29,11 @@ absl::StatusOr<HardwareProfile> ReadHardware(const std::string& path) {
   return HardwareFromJson(text, path);
 }
 
-// The built-in guess, with this machine's memory, which need not be guessed.
-absl::StatusOr<HardwareProfile> DefaultHardware() {
+// The built-in guess; of a CPU with this machine's memory, which need not be guessed.
+absl::StatusOr<HardwareProfile> DefaultHardware(const std::string& name) {
   SLUICE_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::Load());
-  SLUICE_ASSIGN_OR_RETURN(HardwareProfile hardware, catalogue.FindHardware("cpu-default"));
+  SLUICE_ASSIGN_OR_RETURN(HardwareProfile hardware, catalogue.FindHardware(name));
+  if (name != kCpuProfile) return hardware;
   hardware.memory = MemoryLimit();
   hardware.host_memory = MemoryLimit();
   return hardware;
@@ -49,13 +51,13 @@ absl::Status FillHardware(const CalibrationRequest& request, Calibration& result
     return absl::OkStatus();
   }
   if (!request.path.empty()) return hardware.status();
-  SLUICE_ASSIGN_OR_RETURN(result.hardware, DefaultHardware());
+  SLUICE_ASSIGN_OR_RETURN(result.hardware, DefaultHardware(request.builtin));
   const bool missing = absl::IsNotFound(hardware.status());
-  result.provenance = absl::StrCat(
-      "this machine is not calibrated",
-      missing ? "" : absl::StrCat(" (", hardware.status().message(), ")"),
-      "; costs start from the built-in guess cpu-default and are refined while serving; ", kRemedy,
-      " for better ones");
+  result.provenance =
+      absl::StrCat("this machine is not calibrated",
+                   missing ? "" : absl::StrCat(" (", hardware.status().message(), ")"),
+                   "; costs start from the built-in guess ", request.builtin,
+                   " and are refined while serving; ", kRemedy, " for better ones");
   return absl::OkStatus();
 }
 

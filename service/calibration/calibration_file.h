@@ -28,6 +28,8 @@ struct CalibrationRequest {
   std::string model;
   NumberFormat weights = NumberFormat::kBf16;
   NumberFormat kv = NumberFormat::kBf16;
+  // The profile to guess with where nothing was measured. cpu-default: with this machine's memory.
+  std::string builtin = "cpu-default";
   // The rate copies are paced to, per direction; nothing: as fast as memory.
   std::optional<ByteRate> link;
 };

@@ -9,6 +9,7 @@
 #include "backend/cpu/probe_step.h"
 #include "backend/disk_probe.h"
 #include "scheduler/base/status_macros.h"
+#include "service/calibration/in_place_cost.h"
 #include "service/config/memory.h"
 #include "service/profiles/catalogue.h"
 
@@ -176,14 +177,18 @@ absl::Status Calibrator::ProbeAttention() {
   Source("attention",
          {rate, MeasuredRate("attention, decode: KV read", UnitKind::kByteRate,
                              static_cast<double>(probe->decode_bytes().value()), decode)});
-  // On a CPU the host's cores are the device's. Decode, because that is what most query tokens of a
-  // request that leaves its KV on the host are; a chunk of a prompt does better.
+  // On a CPU the host's cores are the device's: what counts is what reading in place adds.
   SLUICE_ASSIGN_OR_RETURN(const RunTimes in_place, probe->TimeInPlace(control_));
   const Measured host = MeasuredRate("attention in place, decode", UnitKind::kFlopRate,
                                      probe->in_place_flop(), in_place);
   profile().host_attention = FlopRate(host.value);
   host_figures_.push_back(host);
   Source("host", host_figures_);
+  SLUICE_ASSIGN_OR_RETURN(const InPlaceRead read, MeasureInPlaceRead(*probe, control_));
+  profile().in_place_read = read.first;
+  profile().in_place_reread = read.again;
+  profile().in_place_rows = kAttentionTileRows;
+  Source("in_place", read.figures);
   return absl::OkStatus();
 }
 

@@ -1,12 +1,18 @@
 #include "service/cli/bench_command.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "scheduler/base/status_macros.h"
+#include "service/cli/child_process.h"
 #include "service/cli/machine_info.h"
 #include "service/cli/progress_bar.h"
 #include "service/cli/table.h"
@@ -137,6 +143,10 @@ void BenchCommand::DefineFlags(FlagSet& flags) {
   flags.Integer("seed", &o.workload.seed, 0, std::numeric_limits<int64_t>::max(), "N",
                 "of prompts, arrivals and sampling");
   o.trace.Define(flags);
+  flags.Group("What");
+  flags.Choice("suite", &o.suite, {"server", "gpu"},
+               "server: load on a server; gpu: copies and kernels of the CUDA backend on this "
+               "machine's GPU, no server needed");
   flags.Group("Output");
   flags.String("json", &o.json, "FILE", "write the results here as JSON; - is stdout");
 }
@@ -248,7 +258,25 @@ absl::Status BenchCommand::Measure(const FlagSet& flags, Interrupter& interrupte
   return absl::OkStatus();
 }
 
+absl::Status RunGpuSuite(const std::string& self, const std::string& json) {
+  const std::string program = std::filesystem::path(self).replace_filename("gpu_bench").string();
+  std::vector<std::string> words = {program};
+  if (!json.empty()) words.insert(words.end(), {"--json", json == "-" ? "/dev/stdout" : json});
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  execv(program.c_str(), argv.data());
+  return absl::FailedPreconditionError(
+      absl::StrCat("--suite=gpu: ", program, ": ", std::strerror(errno),
+                   "; build with the CUDA toolkit (cmake --preset cuda)"));
+}
+
 int BenchCommand::Run(const FlagSet& flags, const CliIo& io) {
+  if (options_.suite == "gpu") {
+    const absl::Status status = RunGpuSuite(SelfPath(), options_.json);
+    io.err << "sluice: " << status.message() << std::endl;
+    return ExitCodeOf(status);
+  }
   Interrupter interrupter;
   const absl::Status status = Measure(flags, interrupter, io);
   if (!status.ok()) io.err << "sluice: " << status.message() << std::endl;

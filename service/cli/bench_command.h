@@ -29,6 +29,8 @@ struct BenchOptions {
   BenchTraceOptions trace;  // instead of `workload`'s prompts
   std::string prompts_file;
   std::string json;  // path; "-" = stdout
+  // "server", or "gpu": copies and kernels of the GPU backend, by the program gpu_bench.
+  std::string suite = "server";
 
   BenchLoad Load() const;
   // Most requests of a trace or workload to read or make, warm-up included.
@@ -65,6 +67,10 @@ class BenchCommand : public Command {
 
   BenchOptions options_;
 };
+
+// Becomes the program gpu_bench that lies beside `self`, which writes its results to `json` unless
+// that is empty. Returns only if that fails: FAILED_PRECONDITION, with how to get the program.
+absl::Status RunGpuSuite(const std::string& self, const std::string& json);
 
 // The non-empty lines of `path`. Returns NOT_FOUND or INVALID_ARGUMENT naming it.
 absl::StatusOr<std::vector<std::string>> ReadPromptLines(const std::string& path);

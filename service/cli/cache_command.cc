@@ -44,19 +44,26 @@ std::string AgeText(absl::Duration age) {
 void CacheCommand::DefineFlags(FlagSet& flags) {
   flags.Group("What to do");
   flags
-      .Choice("action", &options_.action, {"ls", "verify", "gc"},
-              "list what is there, read and check every block, or remove what is of no use; the "
-              "word after sluice cache says the same")
+      .Choice("action", &options_.action, {"ls", "verify", "gc", "warm", "evict", "stats"},
+              "of a disk tier: list what is there, read and check every block, or remove what is "
+              "of no use; of a running server: bring a prompt's KV closer, drop KV, or show "
+              "numbers; the word after sluice cache says the same")
       .required = true;
-  flags.String("kv-disk-dir", &options_.directory, "DIR", "the directory sluice serve was given")
-      .required = true;
+  flags.Group("ls, verify, gc");
+  flags.String("kv-disk-dir", &options_.directory, "DIR", "the directory sluice serve was given");
   flags.Group("gc");
   flags.Strings("keep", &options_.keep, "ID",
                 "model or layout to keep, as ls shows it (default: the one used last)");
   flags.Bool("dry-run", &options_.dry_run, "only say what would be removed");
+  options_.live.Define(flags);
 }
 
 absl::Status CacheCommand::Validate() const {
+  if (options_.is_live()) return options_.live.Validate(options_.action);
+  if (options_.directory.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--kv-disk-dir: missing; ", options_.action,
+                                                   " is of a directory of a disk tier"));
+  }
   if (options_.action == "gc" || options_.keep.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("--keep: is for gc, not for ", options_.action));
 }
@@ -171,6 +178,7 @@ absl::Status CacheCommand::CollectGarbage(const CliIo& io) const {
 }
 
 int CacheCommand::Run(const FlagSet&, const CliIo& io) {
+  if (options_.is_live()) return RunLiveCache(options_.action, options_.live, io);
   const absl::Status status = options_.action == "ls"       ? List(io)
                               : options_.action == "verify" ? Verify(io)
                                                             : CollectGarbage(io);

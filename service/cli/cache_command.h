@@ -1,5 +1,5 @@
 // sluice cache ls|verify|gc: what is in the directory of a disk tier, whether it is whole, and away
-// with what no server will use again.
+// with what no server will use again. sluice cache warm|evict|stats: the cache of a running server.
 #pragma once
 
 #include <string>
@@ -9,21 +9,25 @@
 #include "absl/time/time.h"
 #include "backend/kv/disk_audit.h"
 #include "service/cli/command.h"
+#include "service/cli/live_cache.h"
 
 namespace sluice {
 
 struct CacheOptions {
-  std::string action;  // ls | verify | gc
+  std::string action;  // ls | verify | gc, or of a server: warm | evict | stats
   std::string directory;
   std::vector<std::string> keep;  // gc: ids
   bool dry_run = true;            // gc
+  LiveCacheOptions live;
+
+  bool is_live() const { return action == "warm" || action == "evict" || action == "stats"; }
 };
 
 class CacheCommand : public Command {
  public:
   const char* name() const override { return "cache"; }
   const char* summary() const override {
-    return "Look after the disk tier of KV: sluice cache ls, verify or gc.";
+    return "Look after cached KV: ls, verify, gc of a disk tier; warm, evict, stats of a server.";
   }
   const char* word_flag() const override { return "action"; }
   void DefineFlags(FlagSet& flags) override;

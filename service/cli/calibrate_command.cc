@@ -8,9 +8,11 @@
 #include "backend/model/model_config.h"
 #include "scheduler/base/status_macros.h"
 #include "service/calibration/calibration_file.h"
+#include "service/cli/cuda_serving.h"
 #include "service/cli/machine_info.h"
 #include "service/cli/progress_bar.h"
 #include "service/cli/table.h"
+#include "service/profiles/catalogue.h"
 
 namespace sluice {
 
@@ -36,6 +38,10 @@ void CalibrateCommand::DefineFlags(FlagSet& flags) {
   CalibrateOptions& o = options_;
   flags.Group("What to measure");
   flags.Choice("backend", &o.backend, {"cpu", "cuda"}, "the backend whose machine it is");
+  flags
+      .String("device", &o.device, "GPU",
+              "with --backend=cuda, which one: a number, a UUID or its beginning, a PCI address")
+      .Default("the first");
   flags
       .String("model", &o.model, "DIR",
               "measure with the shapes of this model (its config.json is read, no weights)")
@@ -81,32 +87,66 @@ absl::StatusOr<CpuCalibrationOptions> CalibrateCommand::Probes(const std::string
 }
 
 absl::Status CalibrateCommand::Calibrate(Interrupter& interrupter, const CliIo& io) const {
-  if (options_.backend == "cuda") {
-    return absl::UnimplementedError(
-        "calibrate: --backend cuda: this build has no CUDA backend to measure with. Until one is "
-        "there, plan with a built-in profile (sluice plan --list)");
-  }
   SLUICE_ASSIGN_OR_RETURN(const std::string out, OutPath());
   SLUICE_ASSIGN_OR_RETURN(CpuCalibrationOptions probes, Probes(out));
   std::atomic<bool> cancelled{false};
   probes.control.cancelled = [&cancelled] { return cancelled.load(); };
   interrupter.SetHandler([&cancelled] { cancelled.store(true); });
-  absl::StatusOr<CpuCalibration> calibration = absl::CancelledError("interrupted");
-  {
-    std::unique_ptr<ProgressBar> bar;
-    calibration = CalibrateCpu(probes, [&](int64_t done, int64_t total, const std::string& probe) {
-      if (bar == nullptr) {
-        bar = std::make_unique<ProgressBar>(io.err, io.err_is_terminal, "calibrating", total);
-      }
-      bar->Update(done, probe);
-    });
+  std::unique_ptr<ProgressBar> bar;
+  const CalibrationProgress progress = [&](int64_t done, int64_t total, const std::string& probe) {
+    if (bar == nullptr) {
+      bar = std::make_unique<ProgressBar>(io.err, io.err_is_terminal, "calibrating", total);
+    }
+    bar->Update(done, probe);
+  };
+  absl::StatusOr<CpuCalibration> cpu;
+  absl::StatusOr<CudaCalibration> gpu;
+  const bool is_gpu = options_.backend == "cuda";
+  if (is_gpu) {
+    gpu = MeasureGpu(probes.control, progress);
+  } else {
+    cpu = CalibrateCpu(probes, progress);
   }
+  bar.reset();
   interrupter.SetHandler(nullptr);
-  SLUICE_RETURN_IF_ERROR(calibration.status());
+  SLUICE_RETURN_IF_ERROR(is_gpu ? gpu.status() : cpu.status());
   if (cancelled.load()) return absl::CancelledError("interrupted");
-  SLUICE_RETURN_IF_ERROR(WriteCalibration(out, calibration->profile));
-  io.out << RenderFigures(calibration->figures) << '\n'
-         << "Wrote " << out << ": " << calibration->profile.description << "." << std::endl;
+  if (!is_gpu) return Finish(out, cpu->profile, cpu->figures, io);
+  SLUICE_RETURN_IF_ERROR(Finish(out, gpu->profile, gpu->figures, io));
+  io.out << "The gather kernel is faster than the copy engine for pieces of up to "
+         << gpu->gather_up_to.value() << " bytes." << std::endl;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CudaCalibration> CalibrateCommand::MeasureGpu(
+    const ProbeControl& control, const CalibrationProgress& progress) const {
+  CudaCalibrationOptions probes;
+  if (!options_.model.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(options_.model));
+    probes.shape = {config.hidden, config.intermediate, config.heads, config.kv_heads,
+                    config.head_dim};
+  }
+  if (options_.quick) {
+    probes.large = MiB(16);
+    probes.rows = 512;
+    probes.context = 512;
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<CudaProbe> probe,
+                          CudaProbe::Open(options_.device, probes.large, control));
+  SLUICE_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::Load());
+  SLUICE_ASSIGN_OR_RETURN(probes.base,
+                          catalogue.FindHardware(CudaHardwareProfile(probe->device_name())));
+  const MachineInfo machine = GetMachineInfo();
+  probes.machine = absl::StrCat(machine.cpu, ", ", machine.kernel);
+  probes.date = UtcDate(absl::Now());
+  return CalibrateCuda(*probe, probes, progress);
+}
+
+absl::Status CalibrateCommand::Finish(const std::string& out, const HardwareProfile& profile,
+                                      const std::vector<Measured>& figures, const CliIo& io) const {
+  SLUICE_RETURN_IF_ERROR(WriteCalibration(out, profile));
+  io.out << RenderFigures(figures) << '\n'
+         << "Wrote " << out << ": " << profile.description << "." << std::endl;
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "service/calibration/cpu_calibration.h"
+#include "service/calibration/cuda_calibration.h"
 #include "service/cli/command.h"
 #include "service/cli/interrupter.h"
 
@@ -13,9 +14,10 @@ namespace sluice {
 
 struct CalibrateOptions {
   std::string backend = "cpu";
-  std::string model;  // empty: a generic shape
-  std::string disk;   // empty: where the file goes
-  std::string out;    // empty: DefaultCalibrationPath()
+  std::string device;  // with "cuda": as CudaBackendOptions::device
+  std::string model;   // empty: a generic shape
+  std::string disk;    // empty: where the file goes
+  std::string out;     // empty: DefaultCalibrationPath()
   int threads = 0;
   bool quick = false;
 };
@@ -36,6 +38,12 @@ class CalibrateCommand : public Command {
   absl::StatusOr<std::string> OutPath() const;
   absl::StatusOr<CpuCalibrationOptions> Probes(const std::string& out) const;
   absl::Status Calibrate(Interrupter& interrupter, const CliIo& io) const;
+  // Of the GPU.
+  absl::StatusOr<CudaCalibration> MeasureGpu(const ProbeControl& control,
+                                             const CalibrationProgress& progress) const;
+  // Writes and shows what was measured.
+  absl::Status Finish(const std::string& out, const HardwareProfile& profile,
+                      const std::vector<Measured>& figures, const CliIo& io) const;
 
   CalibrateOptions options_;
 };

@@ -27,6 +27,7 @@ constexpr int64_t kSpareBlocks = 4;
 constexpr absl::Duration kStartTimeout = absl::Minutes(10);  // a large model may be given
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 constexpr char kReadyPrefix[] = "sluice: serving ";
+constexpr char kApiWords[] = " and the OpenAI API on ";
 
 int64_t BlocksFor(Tokens tokens) { return (tokens.value() + kBlockSize - 1) / kBlockSize; }
 
@@ -120,13 +121,22 @@ absl::StatusOr<ReadyLine> ParseReadyLine(const std::string& line) {
     return absl::InternalError(absl::StrCat("cannot make sense of \"", line, "\""));
   }
   ready.endpoint = line.substr(on + 4, comma - on - 4);
-  const std::string metrics(absl::StripSuffix(line, "/metrics"));
+  const size_t api = line.find(kApiWords, comma);
+  if (api != std::string::npos) ready.http_url = line.substr(api + sizeof kApiWords - 1);
+  const std::string metrics(absl::StripSuffix(line.substr(0, api), "/metrics"));
   const size_t colon = metrics.rfind(':');
   if (colon != std::string::npos && colon > comma &&
       !absl::SimpleAtoi(metrics.substr(colon + 1), &ready.metrics_port)) {
     return absl::InternalError(absl::StrCat("no metrics port in \"", line, "\""));
   }
   return ready;
+}
+
+std::string CurlLine(const std::string& http_url) {
+  return absl::StrCat("  curl -N ", http_url.empty() ? "http://127.0.0.1:8000/v1" : http_url,
+                      "/chat/completions -H 'Content-Type: application/json' -d '{\"messages\": "
+                      "[{\"role\": \"user\", \"content\": \"Hello\"}], \"max_tokens\": 32, "
+                      "\"stream\": true}'\n");
 }
 
 void DemoCommand::DefineFlags(FlagSet& flags) {
@@ -202,6 +212,7 @@ absl::StatusOr<DemoCommand::Server> DemoCommand::StartServer(const DemoPlan& pla
   SLUICE_ASSIGN_OR_RETURN(const ReadyLine ready, ParseReadyLine(*line));
   server.endpoint = ready.endpoint;
   server.metrics_port = ready.metrics_port;
+  server.http_url = ready.http_url;
   return server;
 }
 
@@ -231,7 +242,8 @@ void DemoCommand::KeepServing(Server& server, Interrupter& interrupter, const Cl
   io.out << "\nStill serving on " << server.endpoint
          << ", metrics on http://127.0.0.1:" << server.metrics_port
          << "/metrics. Try:\n  sluice generate --endpoint " << server.endpoint
-         << " --prompt \"It was a dark night\" --max-tokens 64\nCtrl-C ends it." << std::endl;
+         << " --prompt \"It was a dark night\" --max-tokens 64\n"
+         << CurlLine(server.http_url) << "Ctrl-C ends it." << std::endl;
   interrupter.SetHandler([&server] { server.process->Signal(SIGTERM); });
   server.process->Wait();
   interrupter.SetHandler(nullptr);
@@ -252,6 +264,9 @@ absl::Status DemoCommand::Demonstrate(Interrupter& interrupter, const CliIo& io)
   SLUICE_ASSIGN_OR_RETURN(const v1::ServerInfo info, client->GetServerInfo());
   io.out << "Server: " << info.model() << ", " << info.architecture() << ", " << info.dtype()
          << ", " << info.device() << ".\n"
+         << (server.http_url.empty()
+                 ? "The OpenAI-compatible API is off: its port is in use.\n"
+                 : absl::StrCat("OpenAI-compatible API: ", server.http_url, "\n"))
          << std::endl;
   SLUICE_ASSIGN_OR_RETURN(const std::vector<CallResult> results,
                           Ask(plan, *client, interrupter, io));
@@ -260,7 +275,12 @@ absl::Status DemoCommand::Demonstrate(Interrupter& interrupter, const CliIo& io)
   io.out << RenderRequests(plan, results) << '\n'
          << RenderTotals(results, metrics, info) << '\n'
          << RenderAnswer(plan, results) << std::flush;
-  if (options_.keep_serving) KeepServing(server, interrupter, io);
+  if (options_.keep_serving) {
+    KeepServing(server, interrupter, io);
+  } else {
+    io.out << "\nWith --keep-serving the server stays, for this and every other OpenAI client:\n"
+           << CurlLine(server.http_url) << std::flush;
+  }
   return absl::OkStatus();
 }
 

@@ -44,6 +44,7 @@ class DemoCommand : public Command {
     std::unique_ptr<ChildProcess> process;
     std::string endpoint;
     int metrics_port = 0;
+    std::string http_url;
   };
 
   absl::Status Demonstrate(Interrupter& interrupter, const CliIo& io);
@@ -63,12 +64,16 @@ std::optional<std::string> FirstExisting(const std::vector<std::string>& candida
 // directory above the one of `binary`.
 std::vector<std::string> SearchPlaces(const std::string& binary, const std::string& relative);
 
-// "127.0.0.1:50051" and 9090 from the line that `sluice serve` prints when it is ready. A metrics
-// port of 0 means that metrics are off.
+// "127.0.0.1:50051", 9090 and "http://127.0.0.1:8000/v1" from the line that `sluice serve` prints
+// when it is ready. A metrics port of 0 means that metrics are off, no URL that HTTP is.
 struct ReadyLine {
   std::string endpoint;
   int metrics_port = 0;
+  std::string http_url;
 };
 absl::StatusOr<ReadyLine> ParseReadyLine(const std::string& line);
+
+// A line for a shell that asks that API for a streamed answer; as it would be if the URL is empty.
+std::string CurlLine(const std::string& http_url);
 
 }  // namespace sluice

@@ -98,10 +98,16 @@ void DiskTier::LogOthers() const {
                FormatBytes(size), count);
 }
 
-void DiskTier::Price(CostCoefficients& cost) const {
-  if (!measured_) return;
-  cost.links[static_cast<size_t>(LinkDirection::kDiskToHost)] = read_;
-  cost.links[static_cast<size_t>(LinkDirection::kHostToDisk)] = write_;
+void DiskTier::Price(const KvGeometry& host, CostCoefficients& cost) const {
+  LinkCoefficients& read = cost.links[static_cast<size_t>(LinkDirection::kDiskToHost)];
+  LinkCoefficients& write = cost.links[static_cast<size_t>(LinkDirection::kHostToDisk)];
+  if (measured_) {
+    read = read_;
+    write = write_;
+  }
+  const double share = AsDouble(store_->shape().payload) / AsDouble(host.bytes_per_block);
+  read.per_byte = read.per_byte * share;
+  write.per_byte = write.per_byte * share;
 }
 
 absl::Status DiskTier::Adopt(Scheduler& scheduler) {

@@ -32,8 +32,10 @@ class DiskTier {
   // For SchedulerOptions::cache_seed.
   uint64_t seed() const { return options_.space.Seed(); }
 
-  // Puts what reading and writing costs here in the place of what is only guessed.
-  void Price(CostCoefficients& cost) const;
+  // Puts what reading and writing costs here in the place of what is only guessed. The scheduler
+  // counts blocks as large as they are on the host (`host`), whatever the disk's codec makes of
+  // them.
+  void Price(const KvGeometry& host, CostCoefficients& cost) const;
 
   // Gives the scheduler the blocks that are there, and drops those it has no use for; says so in
   // the log. Once, before the first request.

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <future>
+#include <mutex>
 
 #include "service/cli/interrupter.h"
 #include "service/cli/server_runtime.h"
@@ -34,11 +35,20 @@ int ServeCommand::Run(const FlagSet& flags, const CliIo& io) {
     return kExitFailure;
   }
   std::promise<void> stop;
-  interrupter.SetHandler([&stop] { stop.set_value(); });
+  std::once_flag stopped;
+  const auto end = [&stop, &stopped] { std::call_once(stopped, [&stop] { stop.set_value(); }); };
+  interrupter.SetHandler(end);
+  (*runtime)->OnLostDevice(end);
   io.out << (*runtime)->ReadyLine() << std::endl;
   spdlog::info("{}", (*runtime)->ReadyLine());
   stop.get_future().wait();
 
+  if (const absl::Status lost = (*runtime)->lost_device(); !lost.ok()) {
+    interrupter.SetHandler(nullptr);
+    (*runtime)->DrainAndStop(absl::Seconds(config_.shutdown_timeout_s));
+    io.err << "sluice: " << lost.message() << std::endl;
+    return kExitFailure;
+  }
   spdlog::info("signal {}: draining, up to {} s", interrupter.signal(), config_.shutdown_timeout_s);
   const bool drained = (*runtime)->DrainAndStop(absl::Seconds(config_.shutdown_timeout_s));
   if (!drained) spdlog::warn("--shutdown-timeout passed: the remaining requests were cut off");

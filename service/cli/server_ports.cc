@@ -75,6 +75,9 @@ absl::Status ServerRuntime::StartGrpc() {
   const SecurityConfig& security = config_.security;
   options.max_receive_bytes = security.max_message_mib << 20;
   options.tls = {security.tls_cert, security.tls_key, security.tls_client_ca};
+  options.max_connections = security.max_connections;
+  options.handshake_timeout =
+      std::min(options.handshake_timeout, absl::Seconds(security.client_timeout_s));
   SLUICE_RETURN_IF_ERROR(StartAccess());
   SamplingDefaults defaults;
   if (!simulation_.has_value()) {
@@ -92,6 +95,21 @@ absl::Status ServerRuntime::StartGrpc() {
   return absl::OkStatus();
 }
 
+void ServerRuntime::SecureHttp(HttpServerOptions* options) const {
+  const SecurityConfig& security = config_.security;
+  options->tls = {security.tls_cert, security.tls_key, security.tls_client_ca};
+  options->on_tls_reload = [](const absl::Status& status) {
+    if (status.ok()) return spdlog::info("read the certificate of HTTP again");
+    spdlog::error("{}; the certificate from before stays", std::string(status.message()));
+  };
+  options->max_connections =
+      static_cast<int>(std::min<int64_t>(security.max_connections, INT32_MAX));
+  const absl::Duration timeout = absl::Seconds(security.client_timeout_s);
+  options->header_timeout = std::min(options->header_timeout, timeout);
+  options->body_timeout = timeout;
+  options->write_timeout = timeout;
+}
+
 absl::Status ServerRuntime::StartHttp(const ServiceContext& context) {
   const std::optional<int> port = config_.HttpPort();
   if (!port.has_value()) return absl::OkStatus();
@@ -105,20 +123,21 @@ absl::Status ServerRuntime::StartHttp(const ServiceContext& context) {
   options.port = *port;
   options.max_body_bytes =
       std::min(api->max_body_bytes(), int64_t{config_.security.max_message_mib} << 20);
+  SecureHttp(&options);
   absl::StatusOr<std::unique_ptr<HttpServer>> server = HttpServer::Start(options, api);
   if (absl::IsUnavailable(server.status()) && config_.http_port.empty()) {
     spdlog::warn("{}; the OpenAI-compatible API is off (--http-port=auto picks a free port)",
                  std::string(server.status().message()));
     return absl::OkStatus();
   }
+  if (absl::IsInvalidArgument(server.status())) return server.status();
   if (!server.ok()) {
     return absl::Status(server.status().code(),
                         absl::StrCat(server.status().message(),
                                      "; choose another --http-port, auto for a free one, or off"));
   }
   http_ = *std::move(server);
-  spdlog::info("OpenAI-compatible API on http://{}/v1, chat template: {}",
-               JoinHostPort(config_.host, http_->port()), origin);
+  spdlog::info("OpenAI-compatible API on {}, chat template: {}", HttpUrl(), origin);
   if (!usable.ok()) spdlog::warn("chat is refused: {}", std::string(usable.message()));
   return absl::OkStatus();
 }
@@ -153,12 +172,22 @@ v1::ServerInfo ServerRuntime::DescribeServer() const {
   return info;
 }
 
+std::string ServerRuntime::HttpUrl() const {
+  return absl::StrCat(config_.security.tls_cert.empty() ? "http://" : "https://",
+                      JoinHostPort(config_.host, http_->port()), "/v1");
+}
+
 std::string ServerRuntime::ReadyLine() const {
   std::string line = absl::StrCat("sluice: serving ", config_.DisplayName(), " on ",
                                   JoinHostPort(config_.host, grpc_->port()));
-  if (metrics_server_ == nullptr) return absl::StrCat(line, ", metrics off");
-  return absl::StrCat(line, ", metrics on http://",
-                      JoinHostPort(config_.host, metrics_server_->port()), "/metrics");
+  absl::StrAppend(&line, ", metrics ");
+  if (metrics_server_ == nullptr) {
+    line += "off";
+  } else {
+    absl::StrAppend(&line, "on http://", JoinHostPort(config_.host, metrics_server_->port()),
+                    "/metrics");
+  }
+  return http_ == nullptr ? line : absl::StrCat(line, " and the OpenAI API on ", HttpUrl());
 }
 
 }  // namespace sluice

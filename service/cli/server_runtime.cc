@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "backend/kv/strong_hash.h"
 #include "scheduler/base/status_macros.h"
 #include "service/calibration/calibration_file.h"
+#include "service/calibration/codec_cost.h"
+#include "service/cli/cuda_serving.h"
 #include "service/config/flag_values.h"
 #include "service/config/memory.h"
+#include "service/telemetry/remote_series.h"
 
 namespace sluice {
 namespace {
@@ -20,13 +25,17 @@ namespace {
 constexpr absl::Duration kFlushGrace = absl::Seconds(5);
 // On the way out, time for blocks to reach the disk tier.
 constexpr absl::Duration kDiskFlush = absl::Seconds(10);
-
-// KV events kept for gateways that were away: some 15 MiB with blocks of 32 tokens.
-constexpr int64_t kKvEventCapacity = 65'536;
+// Spent on each of four figures of a host pool that is encoded.
+constexpr absl::Duration kCodecProbe = absl::Milliseconds(60);
 
 CpuDType ParseDType(const std::string& name) {
   if (name == "f32") return CpuDType::kF32;
   return name == "bf16" ? CpuDType::kBF16 : CpuDType::kAuto;
+}
+
+// REQUIRES: one of the codecs' names; the flags take no others.
+KvCodecKind CodecOf(const std::string& name) {
+  return ParseKvCodecKind(name).value_or(KvCodecKind::kRaw);
 }
 
 CpuBackendOptions MakeBackendOptions(const ServeConfig& config) {
@@ -36,6 +45,14 @@ CpuBackendOptions MakeBackendOptions(const ServeConfig& config) {
   options.max_step_tokens = config.max_num_batched_tokens;
   options.threads = config.threads;
   options.link_gbps = config.link_gbps;
+  options.host_codec = CodecOf(config.kv_host_codec);
+  options.disk_codec = CodecOf(config.DiskCodec());
+  options.host_memory.numa_node =
+      config.host_memory.numa_node.value_or(HostMemoryOptions::kAnyNode);
+  options.host_memory.lock = config.host_memory.lock;
+  options.host_memory.touch = config.host_memory.touch;
+  options.host_memory.info = [](const std::string& text) { spdlog::info("{}", text); };
+  options.host_memory.warn = [](const std::string& text) { spdlog::warn("{}", text); };
   return options;
 }
 
@@ -49,6 +66,7 @@ void LogPool(const char* name, Blocks blocks, const KvGeometry& geometry) {
 }
 
 std::string LinkText(const BackendInfo& info) {
+  if (info.name == "cuda") return "as fast as the device's slot";
   if (info.link_bytes_per_second <= 0) return "as fast as memory";
   return absl::StrCat(info.link_emulated ? "emulated at " : "",
                       FormatNumber(info.link_bytes_per_second / 1e9), " GB/s per direction");
@@ -89,6 +107,7 @@ void ServerRuntime::Stop() {
   engine_.reset();
   backend_.reset();  // before loop_, which its link worker wakes when a copy ends
   disk_.reset();
+  remote_.reset();  // before loop_, which it answers
   loop_.reset();
   CloseTraceFile();
   if (recording_ == nullptr) return;
@@ -142,21 +161,35 @@ absl::Status ServerRuntime::LoadTokenizer() {
   return absl::OkStatus();
 }
 
+absl::Status ServerRuntime::StartCuda() {
+  // What the model can do; cut below to what the pool holds, which is known when weights are there.
+  SLUICE_RETURN_IF_ERROR(FitContext(Tokens(std::numeric_limits<int64_t>::max())));
+  const CudaBackendOptions options =
+      MakeCudaOptions(config_, model_, max_model_len_, MemoryLimit(), clock_);
+  spdlog::info("loading weights to the device");
+  const absl::Time start = clock_();
+  SLUICE_ASSIGN_OR_RETURN(backend_, CudaBackend::Create(model_, *checkpoint_, options));
+  spdlog::info("ready after {:.2f} s", absl::ToDoubleSeconds(clock_() - start));
+  LogBackend();
+  const BackendInfo& info = backend_->info();
+  return FitContext(info.geometry.TokensIn(info.device_blocks));
+}
+
 absl::Status ServerRuntime::StartBackend() {
+  if (config_.backend == "cuda") return StartCuda();
   CpuBackendOptions options = MakeBackendOptions(config_);
   options.clock = clock_;
+  options.host_memory.clock = clock_;
   SLUICE_ASSIGN_OR_RETURN(const KvGeometry geometry,
                           CpuBackend::Geometry(model_, *checkpoint_, options));
   const Bytes memory = MemoryLimit();
   options.device_blocks = config_.DeviceBlocks(geometry.bytes_per_block, memory);
-  options.host_blocks = config_.HostBlocks(geometry.bytes_per_block, memory);
+  SLUICE_ASSIGN_OR_RETURN(const KvGeometry host,
+                          CpuBackend::HostGeometry(model_, *checkpoint_, options));
+  options.host_blocks = config_.HostBlocks(host.bytes_per_block, memory);
   SLUICE_RETURN_IF_ERROR(FitContext(geometry.TokensIn(options.device_blocks)));
   options.max_model_len = max_model_len_;
-  SLUICE_RETURN_IF_ERROR(OpenDisk(options));
-  if (disk_ != nullptr) {
-    options.disk = &disk_->store();
-    options.disk_log = [](const std::string& message) { spdlog::warn("{}", message); };
-  }
+  SLUICE_RETURN_IF_ERROR(OpenStorage(&options));
 
   spdlog::info("packing weights");
   const absl::Time start = clock_();
@@ -166,18 +199,32 @@ absl::Status ServerRuntime::StartBackend() {
   return absl::OkStatus();
 }
 
-absl::Status ServerRuntime::OpenDisk(const CpuBackendOptions& backend) {
+absl::StatusOr<DiskNamespace> ServerRuntime::Namespace(const CpuBackendOptions& backend) const {
+  DiskNamespace space;
+  space.model = checkpoint_->fingerprint();
+  space.name = config_.DisplayName();
+  space.dtype = CpuBackend::KvDType(*checkpoint_, backend);
+  SLUICE_ASSIGN_OR_RETURN(space.shape, CpuBackend::DiskShape(model_, *checkpoint_, backend));
+  SLUICE_ASSIGN_OR_RETURN(space.codec, CpuBackend::DiskCodec(model_, *checkpoint_, backend));
+  return space;
+}
+
+absl::Status ServerRuntime::OpenStorage(CpuBackendOptions* backend) {
+  backend->disk_log = [](const std::string& message) { spdlog::warn("{}", message); };
+  if (config_.kv_remote.on()) {
+    SLUICE_ASSIGN_OR_RETURN(const DiskNamespace space, Namespace(*backend));
+    SLUICE_ASSIGN_OR_RETURN(remote_, RemoteTier::Open(config_.kv_remote, space, clock_));
+    backend->disk = &remote_->store();
+    return absl::OkStatus();
+  }
   if (config_.kv_disk_dir.empty()) return absl::OkStatus();
   DiskTierOptions options;
   options.directory = config_.kv_disk_dir;
   options.limit = config_.DiskBytes();
   options.clock = clock_;
-  options.space.model = checkpoint_->fingerprint();
-  options.space.name = config_.DisplayName();
-  options.space.dtype = CpuBackend::KvDType(*checkpoint_, backend);
-  SLUICE_ASSIGN_OR_RETURN(options.space.shape,
-                          CpuBackend::DiskShape(model_, *checkpoint_, backend));
+  SLUICE_ASSIGN_OR_RETURN(options.space, Namespace(*backend));
   SLUICE_ASSIGN_OR_RETURN(disk_, DiskTier::Open(options));
+  backend->disk = &disk_->store();
   return absl::OkStatus();
 }
 
@@ -225,7 +272,9 @@ absl::Status ServerRuntime::FitContext(Tokens pool) {
 void ServerRuntime::LogBackend() const {
   const BackendInfo& info = backend_->info();
   spdlog::info("backend {}: {}, {}", info.name, info.device, info.dtype);
-  LogPool("device", info.device_blocks, info.geometry);
+  KvGeometry device = info.geometry;
+  if (info.device_block_bytes > Bytes(0)) device.bytes_per_block = info.device_block_bytes;
+  LogPool("device", info.device_blocks, device);
   LogPool("host", info.host_blocks, info.geometry);
   spdlog::info("link: {}", LinkText(info));
 }
@@ -239,18 +288,48 @@ absl::StatusOr<CostCoefficients> ServerRuntime::LoadCost() const {
   request.weights = info.dtype == "f32" ? NumberFormat::kF32 : NumberFormat::kBf16;
   request.kv = request.weights;
   if (info.link_bytes_per_second > 0) request.link = ByteRate(info.link_bytes_per_second);
+  if (info.name == "cuda") request.builtin = CudaHardwareProfile(info.device);
   SLUICE_ASSIGN_OR_RETURN(Calibration calibration, LoadCalibration(request));
   spdlog::info("{}", calibration.provenance);
+  if (info.name == "cpu" && info.host_codec != "raw") {
+    SLUICE_RETURN_IF_ERROR(PriceCodec(calibration.cost));
+  }
   return calibration.cost;
+}
+
+absl::Status ServerRuntime::PriceCodec(CostCoefficients& cost) const {
+  const BackendInfo& info = backend_->info();
+  CodecCostOptions options;
+  options.codec = CodecOf(config_.kv_host_codec);
+  options.shape = {model_.hidden, model_.intermediate, model_.heads, model_.kv_heads,
+                   model_.head_dim};
+  options.layers = model_.layers;
+  options.element = info.dtype == "f32" ? Element::kF32 : Element::kBF16;
+  options.block_tokens = info.geometry.tokens_per_block;
+  options.threads = config_.threads;
+  if (info.link_bytes_per_second > 0) options.link = ByteRate(info.link_bytes_per_second);
+  options.control.clock = clock_;
+  options.control.time = kCodecProbe;
+  SLUICE_RETURN_IF_ERROR(PriceHostCodec(options, cost));
+  const LinkCoefficients& load = cost.links[static_cast<size_t>(LinkDirection::kHostToDevice)];
+  spdlog::info("host KV pool: {}: {} per token, loads {:.2f} GB/s of that", info.host_codec,
+               FormatBytes(cost.kv_bytes_per_token), 1e-9 / load.per_byte.value());
+  return absl::OkStatus();
 }
 
 absl::Status ServerRuntime::StartTelemetry() {
   const BackendInfo& info = backend_->info();
   power_ = PowerMeter::OfThisMachine(clock_);
   spdlog::info("energy is counted for: {}", power_->DeviceNames());
+  gpus_ = GpuMeter::OfThisMachine();
+  for (const std::string& warning : gpus_->SlowSlots()) spdlog::warn("{}", warning);
   MetricsOptions options;
   options.read_activity = [backend = backend_.get()] { return backend->activity(); };
-  options.more = {power_};
+  options.more = {power_, gpus_};
+  if (remote_ != nullptr) {
+    options.more.push_back(std::make_shared<RemoteSeries>(
+        config_.DisplayName(), [store = &remote_->store()] { return store->stats(); }));
+  }
   options.policy = config_.policy;
   metrics_ = std::make_unique<Metrics>(info, config_.DisplayName(), std::move(options));
   if (config_.trace_events == 0) return absl::OkStatus();
@@ -268,7 +347,7 @@ absl::Status ServerRuntime::StartEngine() {
   options.max_model_len = max_model_len_;
   options.queue_limit = config_.max_queue;
   options.prefix_caching = config_.prefix_caching;
-  options.kv_events = config_.prefix_caching;
+  options.kv_events = config_.prefix_caching && config_.kv_events > 0;
   options.preemption = config_.preemption;
   options.step_token_limit = config_.max_num_batched_tokens;
   options.max_running = config_.max_num_seqs;
@@ -277,36 +356,54 @@ absl::Status ServerRuntime::StartEngine() {
   options.max_store_blocks = DefaultStoreBlocks(info.device_blocks);
   options.host_blocks = info.host_blocks;
   options.disk_blocks = info.disk_blocks;
+  options.storage_tier = info.storage_tier;
+  // An emulated link stands for one that host memory is behind: what reads around it at the speed
+  // of this machine's memory would show times no such machine has.
+  options.attend_in_place =
+      info.attends_in_place && !info.link_emulated && config_.attend_in_place == "auto";
   options.policy = config_.policy;
   options.policy_options.patience = Seconds(config_.patience_s);
   options.tpot_target = Seconds(config_.tpot_target_ms / 1e3);
   SLUICE_ASSIGN_OR_RETURN(options.cost, LoadCost());
   if (disk_ != nullptr) {
     options.cache_seed = disk_->seed();
-    disk_->Price(options.cost);
+    disk_->Price(info.geometry, options.cost);
+  }
+  if (remote_ != nullptr) {
+    options.cache_seed = remote_->seed();
+    remote_->Price(info.geometry, options.cost);
   }
   SLUICE_RETURN_IF_ERROR(options.Validate());
-  scheduler_ = std::make_unique<Scheduler>(options);
+  // What others find by its name alone needs names that nobody can make to collide.
+  scheduler_ =
+      std::make_unique<Scheduler>(options, remote_ != nullptr ? &StrongBlockHash : &BlockHash);
   if (disk_ != nullptr) SLUICE_RETURN_IF_ERROR(disk_->Adopt(*scheduler_));
   EngineOptions engine;
   engine.observer = recording_.get();
-  engine.kv_event_capacity = config_.prefix_caching ? kKvEventCapacity : 0;
+  engine.kv_event_capacity = options.kv_events ? config_.kv_events : 0;
   engine.tracer = trace_.get();
+  engine.finder = remote_.get();
+  engine.on_lost = [this](const absl::Status& why) {
+    spdlog::error("{}", std::string(why.message()));
+    lost_.Set(why);
+  };
   loop_ = std::make_unique<EngineLoop>(*scheduler_, *backend_, metrics_.get(), clock_, engine);
   engine_ = std::make_unique<Engine>(*loop_);
   return absl::OkStatus();
 }
 
 void ServerRuntime::FlushDisk(absl::Duration timeout) {
-  if (disk_ == nullptr) return;
+  if (disk_ == nullptr && remote_ == nullptr) return;
+  const char* const tier = disk_ != nullptr ? "disk" : "remote";
   const absl::Time end = clock_() + timeout;
   Blocks pending = loop_->load().scheduler.spills_pending;
-  if (pending > Blocks(0)) spdlog::info("writing {} blocks to the disk tier", pending.value());
+  if (pending > Blocks(0)) spdlog::info("writing {} blocks to the {} tier", pending.value(), tier);
   while (pending > Blocks(0) && clock_() < end) {
     absl::SleepFor(absl::Milliseconds(5));
     pending = loop_->load().scheduler.spills_pending;
   }
-  if (pending > Blocks(0)) spdlog::warn("{} blocks were not written to the disk", pending.value());
+  if (pending > Blocks(0))
+    spdlog::warn("{} blocks were not written to the {} tier", pending.value(), tier);
 }
 
 bool ServerRuntime::DrainAndStop(absl::Duration timeout) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -19,12 +20,15 @@
 #include "backend/model/model_config.h"
 #include "service/access/access_control.h"
 #include "service/cli/disk_tier.h"
+#include "service/cli/lost_device.h"
+#include "service/cli/remote_tier.h"
 #include "service/cli/request_recording.h"
 #include "service/cli/sim_serving.h"
 #include "service/config/serve_config.h"
 #include "service/engine/engine.h"
 #include "service/grpc/server.h"
 #include "service/http/http_server.h"
+#include "service/telemetry/gpu_meter.h"
 #include "service/telemetry/metrics.h"
 #include "service/telemetry/metrics_server.h"
 #include "service/telemetry/power_meter.h"
@@ -43,13 +47,19 @@ class ServerRuntime {
   ServerRuntime(const ServerRuntime&) = delete;
   ServerRuntime& operator=(const ServerRuntime&) = delete;
 
-  // "sluice: serving MODEL on HOST:PORT, metrics on http://HOST:PORT/metrics", with the ports that
-  // were chosen.
+  // "sluice: serving MODEL on HOST:PORT, metrics on http://HOST:PORT/metrics and the OpenAI API on
+  // http://HOST:PORT/v1", with the ports that were chosen.
   std::string ReadyLine() const;
 
   // Refuses new requests, waits up to `timeout` for the live ones, closes the ports. Returns
   // whether all live ones finished.
   bool DrainAndStop(absl::Duration timeout);
+
+  // Calls `on_lost` once, on any thread, when the backend's device is lost. From then on the server
+  // refuses requests, and only ends.
+  void OnLostDevice(std::function<void()> on_lost) { lost_.Notify(std::move(on_lost)); }
+  // Why it was lost; OK if it was not.
+  absl::Status lost_device() const { return lost_.why(); }
 
  private:
   explicit ServerRuntime(const ServeConfig& config) : config_(config) {}
@@ -58,8 +68,11 @@ class ServerRuntime {
   absl::Status LoadModel();
   absl::Status LoadTokenizer();
   absl::Status StartBackend();
-  // Opens the disk tier, if there is to be one.
-  absl::Status OpenDisk(const CpuBackendOptions& backend);
+  absl::Status StartCuda();
+  // What must be equal for KV to be used again by another process.
+  absl::StatusOr<DiskNamespace> Namespace(const CpuBackendOptions& backend) const;
+  // Opens the disk tier or the remote one, if there is to be one, for `backend` to use.
+  absl::Status OpenStorage(CpuBackendOptions* backend);
   // Instead of the three above.
   absl::Status StartSimulation();
   // Settles max_model_len_ for a device pool of `pool` tokens.
@@ -67,6 +80,8 @@ class ServerRuntime {
   void LogBackend() const;
   // What steps and copies cost here, to begin with; says in the log where from.
   absl::StatusOr<CostCoefficients> LoadCost() const;
+  // What the codec of the host pool changes of them.
+  absl::Status PriceCodec(CostCoefficients& cost) const;
   // Metrics and traces: what watches the engine.
   absl::Status StartTelemetry();
   absl::Status StartEngine();
@@ -76,6 +91,10 @@ class ServerRuntime {
   absl::Status StartAccess();
   // The OpenAI-compatible API. A default port that is in use is no error: the API is off then.
   absl::Status StartHttp(const ServiceContext& context);
+  // "http://HOST:PORT/v1". REQUIRES: the API is on.
+  std::string HttpUrl() const;
+  // TLS and limits.
+  void SecureHttp(HttpServerOptions* options) const;
   v1::ServerInfo DescribeServer() const;
   // Waits until what is on its way to the disk is there, or for `timeout`.
   void FlushDisk(absl::Duration timeout);
@@ -87,15 +106,18 @@ class ServerRuntime {
   const std::function<absl::Time()> clock_ = MonotonicClock();
 
   // In order of construction; each uses only earlier ones.
+  LostDevice lost_;
   std::unique_ptr<RequestRecording> recording_;  // null: off
   ModelConfig model_;
   std::unique_ptr<Checkpoint> checkpoint_;  // null: simulated
   std::optional<SimServing> simulation_;    // its backend is in backend_
   std::unique_ptr<Tokenizer> tokenizer_;
   Tokens max_model_len_;
-  std::unique_ptr<DiskTier> disk_;  // null: none
+  std::unique_ptr<DiskTier> disk_;      // null: none
+  std::unique_ptr<RemoteTier> remote_;  // null: none; not both
   std::unique_ptr<Backend> backend_;
   std::shared_ptr<PowerMeter> power_;
+  std::shared_ptr<GpuMeter> gpus_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<EngineTrace> trace_;     // null: off
   std::unique_ptr<TraceFile> trace_file_;  // null: off

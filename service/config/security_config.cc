@@ -7,11 +7,12 @@ namespace sluice {
 void DefineSecurityFlags(FlagSet& flags, SecurityConfig* c) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   flags.Group("Security");
-  flags.String("tls-cert", &c->tls_cert, "FILE",
-               "PEM certificate of the server; turns TLS on for gRPC, read again when it changes");
+  flags.String(
+      "tls-cert", &c->tls_cert, "FILE",
+      "PEM certificate of the server; turns TLS on for gRPC and HTTP, read again when it changes");
   flags.String("tls-key", &c->tls_key, "FILE", "PEM key of --tls-cert");
   flags.String("tls-client-ca", &c->tls_client_ca, "FILE",
-               "demand of gRPC clients a certificate that is signed by one of these");
+               "demand of clients a certificate that is signed by one of these");
   flags.String("auth-token-file", &c->auth_token_file, "FILE",
                "demand a bearer token: lines of TOKEN TENANT [admin], read again when it changes");
   flags.Bool("isolate-tenants", &c->isolate_tenants,
@@ -24,6 +25,11 @@ void DefineSecurityFlags(FlagSet& flags, SecurityConfig* c) {
                 "prompt and output tokens of one tenant; 0 = no limit");
   flags.Integer("max-message-mib", &c->max_message_mib, 1, 2047, "MIB",
                 "largest gRPC request; a prompt of a million ids needs 5");
+  flags.Integer("max-connections", &c->max_connections, 1, kMost, "N",
+                "most open connections of HTTP, and of gRPC; more are turned away");
+  flags.Number("client-timeout", &c->client_timeout_s, 0.1, 3600, "SECONDS",
+               "close connections that take longer to send a request over HTTP, or to take what is "
+               "written to them; headers and handshakes have 10 s at most");
 }
 
 absl::Status SecurityConfig::Validate() const {

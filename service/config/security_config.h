@@ -21,6 +21,9 @@ struct SecurityConfig {
   int64_t tenant_tokens_per_minute = 0;  // 0: no limit
 
   int64_t max_message_mib = 64;
+  int64_t max_connections = 1024;  // of HTTP, and of gRPC
+  // A client may take this long to send a request, and to take what is written to it.
+  double client_timeout_s = 60;
 
   // Checks that concern several fields. Returns INVALID_ARGUMENT naming them.
   absl::Status Validate() const;

@@ -15,12 +15,13 @@ namespace {
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMaxPort = 65535;
+constexpr int64_t kMaxKvEvents = int64_t{1} << 24;
 
 void DefineModelFlags(FlagSet& flags, ServeConfig* c) {
   flags.Group("Model");
-  flags.Choice("backend", &c->backend, {"cpu", "sim"},
+  flags.Choice("backend", &c->backend, {"cpu", "cuda", "sim"},
                "what runs the model; sim is a cost model in real time, without a checkpoint");
-  flags.String("model", &c->model, "DIR", "Hugging Face model directory; required by cpu");
+  flags.String("model", &c->model, "DIR", "Hugging Face model directory; required by cpu and cuda");
   flags.String("served-model-name", &c->served_model_name, "NAME",
                "name that clients and metrics see (default: the directory's or profile's name)");
   flags.Choice("dtype", &c->dtype, {"auto", "f32", "bf16"},
@@ -75,6 +76,81 @@ void DefineAddressFlags(FlagSet& flags, ServeConfig* c) {
   flags.Add(std::move(http));
 }
 
+void DefineKvEventsFlag(FlagSet& flags, ServeConfig* c) {
+  Flag events;
+  events.name = "kv-events";
+  events.value_name = "on|off|N";
+  events.help =
+      "tell gateways which KV blocks are here (SubscribeKvEvents), and keep the last N events for "
+      "those that were away";
+  events.default_text = absl::StrCat(kDefaultKvEvents);
+  events.set = [c](const std::vector<std::string>& values) -> absl::Status {
+    const std::string& value = values.back();
+    if (value == "on" || value == "off") {
+      c->kv_events = value == "on" ? kDefaultKvEvents : 0;
+      return absl::OkStatus();
+    }
+    SLUICE_ASSIGN_OR_RETURN(c->kv_events, ParseInteger(value, 0, kMaxKvEvents));
+    return absl::OkStatus();
+  };
+  events.show = [c] { return c->kv_events > 0 ? absl::StrCat(c->kv_events) : "off"; };
+  flags.Add(std::move(events));
+}
+
+void DefineCodecFlags(FlagSet& flags, ServeConfig* c) {
+  flags.Choice(
+      "kv-host-codec", &c->kv_host_codec, {"raw", "fp8", "int8", "int4"},
+      "what KV is in the host pool: raw keeps every bit, the others hold 1.9 (fp8, int8) or "
+      "3.2 times (int4) the tokens per GiB");
+  Flag disk;
+  disk.name = "kv-disk-codec";
+  disk.value_name = "raw|fp8|int8|int4";
+  disk.help = "what KV is on the disk (default: as in the host pool)";
+  disk.default_text = "--kv-host-codec";
+  disk.set = [c](const std::vector<std::string>& values) -> absl::Status {
+    for (const char* name : {"raw", "fp8", "int8", "int4"}) {
+      if (values.back() != name) continue;
+      c->kv_disk_codec = name;
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError("want raw, fp8, int8 or int4");
+  };
+  disk.show = [c] { return c->DiskCodec(); };
+  flags.Add(std::move(disk));
+  flags.Choice("attend-in-place", &c->attend_in_place, {"auto", "off"},
+               "auto lets attention read KV in the host pool where it lies, where that is expected "
+               "to be faster than loading it; never with an emulated link (--link-gbps)");
+}
+
+void DefineHostMemoryFlags(FlagSet& flags, HostMemoryConfig* c) {
+  constexpr int64_t kMostNodes = 1024;
+  Flag node;
+  node.name = "kv-host-numa-node";
+  node.value_name = "N|auto";
+  node.help =
+      "NUMA node for the host pool while it has room; auto: that of the CPUs this process may use";
+  node.set = [c](const std::vector<std::string>& values) -> absl::Status {
+    if (values.back() == "auto") {
+      c->numa_node = HostMemoryConfig::kAutoNode;
+      return absl::OkStatus();
+    }
+    SLUICE_ASSIGN_OR_RETURN(const int64_t number, ParseInteger(values.back(), 0, kMostNodes - 1));
+    c->numa_node = static_cast<int>(number);
+    return absl::OkStatus();
+  };
+  node.show = [c] {
+    if (!c->numa_node.has_value()) return std::string();
+    return *c->numa_node >= 0 ? absl::StrCat(*c->numa_node) : std::string("auto");
+  };
+  flags.Add(std::move(node));
+  flags.Bool("kv-host-lock", &c->lock,
+             "lock the host pool in memory; says so if RLIMIT_MEMLOCK does not allow it");
+  flags.Bool(
+      "kv-host-touch", &c->touch,
+      "have the host pool's memory given by the system in the background at start, not block "
+      "by block when first used");
+}
+
 void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
   flags.Group("KV cache");
   flags.Integer("block-size", &c->block_size, 16, 256, "TOKENS",
@@ -95,9 +171,13 @@ void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
                "directory of the disk tier, where KV outlives the server; one server at a time");
   flags.Size("kv-disk-gib", &c->kv_disk_bytes,
              "most the disk tier may take, for this model (default with --kv-disk-dir: 8 GiB)");
+  DefineHostMemoryFlags(flags, &c->host_memory);
+  DefineRemoteFlags(flags, &c->kv_remote);
+  DefineCodecFlags(flags, c);
   flags.Exclusive("device-kv-gib", "device-kv-blocks");
   flags.Exclusive("host-kv-gib", "host-kv-blocks");
   flags.Bool("enable-prefix-caching", &c->prefix_caching, "reuse the KV of equal prefixes");
+  DefineKvEventsFlag(flags, c);
   flags.Number(
       "link-gbps", &c->link_gbps, 0, 10000, "GB/S",
       "slow KV copies down to this many 10^9 bytes/s per direction, to emulate a link; 0 = "
@@ -173,7 +253,66 @@ absl::Status CheckModel(const ServeConfig& c) {
       "--model is required: Hugging Face model directory (or --backend=sim, which needs none)");
 }
 
+absl::Status CheckCodecs(const ServeConfig& c) {
+  if (c.simulated() && (c.kv_host_codec != "raw" || !c.kv_disk_codec.empty())) {
+    return absl::InvalidArgumentError(
+        "--kv-host-codec: not with --backend=sim, which has no bytes to encode");
+  }
+  if (!c.kv_disk_codec.empty() && c.kv_disk_dir.empty() && !c.kv_remote.on()) {
+    return absl::InvalidArgumentError(
+        "--kv-disk-codec: needs --kv-disk-dir, the directory to use, or --kv-remote-url");
+  }
+  const std::string& disk = c.DiskCodec();
+  if (disk == c.kv_host_codec || c.kv_host_codec == "raw" || disk == "int4")
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--kv-disk-codec: ", disk, " behind a host pool of ", c.kv_host_codec, " keeps nothing that ",
+      c.kv_host_codec, " has not lost; want ", c.kv_host_codec, " or int4"));
+}
+
+absl::Status CheckCuda(const ServeConfig& c) {
+  if (c.backend != "cuda") {
+    if (c.cuda.device.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError("--device: needs --backend=cuda");
+  }
+  if (c.dtype == "f32") {
+    return absl::InvalidArgumentError("--dtype: f32: the CUDA backend computes in bf16");
+  }
+  if (c.kv_host_codec == "int4") {
+    return absl::InvalidArgumentError(
+        "--kv-host-codec: int4: the CUDA backend has raw, fp8 and int8");
+  }
+  if (c.link_gbps > 0) {
+    return absl::InvalidArgumentError("--link-gbps: a real link is not emulated; not with cuda");
+  }
+  if (c.kv_disk_dir.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("--kv-disk-dir: the CUDA backend has no disk tier yet");
+}
+
+absl::Status CheckRemote(const ServeConfig& c) {
+  SLUICE_RETURN_IF_ERROR(c.kv_remote.Validate());
+  if (!c.kv_remote.on()) return absl::OkStatus();
+  if (!c.kv_disk_dir.empty()) {
+    return absl::InvalidArgumentError(
+        "--kv-remote-url: not together with --kv-disk-dir; choose one tier behind host memory");
+  }
+  if (c.backend != "cpu") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv-remote-url: not with --backend=", c.backend,
+                     c.simulated() ? ", which has no bytes" : ", which has no such tier yet"));
+  }
+  if (c.host_kv_blocks == Blocks(0) || c.host_kv_bytes == Bytes(0)) {
+    return absl::InvalidArgumentError(
+        "--kv-remote-url: needs a host pool, through which all KV passes; give --host-kv-gib more "
+        "than 0");
+  }
+  if (c.prefix_caching) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "--kv-remote-url: holds KV to be reused, which --no-enable-prefix-caching turns off");
+}
+
 absl::Status CheckDisk(const ServeConfig& c) {
+  SLUICE_RETURN_IF_ERROR(CheckCodecs(c));
   if (c.kv_disk_dir.empty()) {
     if (!c.kv_disk_bytes.has_value()) return absl::OkStatus();
     return absl::InvalidArgumentError("--kv-disk-gib: needs --kv-disk-dir, the directory to use");
@@ -219,10 +358,7 @@ std::optional<int> ServeConfig::MetricsPort() const {
 }
 
 std::optional<int> ServeConfig::HttpPort() const {
-  // The HTTP API speaks no TLS: beside a port that does, only for those who ask for it.
-  if (http_port.empty()) {
-    return security.tls_cert.empty() ? std::optional(kDefaultHttpPort) : std::nullopt;
-  }
+  if (http_port.empty()) return kDefaultHttpPort;
   if (http_port == "auto") return 0;
   if (http_port == "off") return std::nullopt;
   const int64_t number = *ParseInteger(http_port, 0, kMaxPort);
@@ -232,7 +368,9 @@ std::optional<int> ServeConfig::HttpPort() const {
 absl::Status ServeConfig::Validate() const {
   SLUICE_RETURN_IF_ERROR(CheckModel(*this));
   SLUICE_RETURN_IF_ERROR(security.Validate());
+  SLUICE_RETURN_IF_ERROR(CheckCuda(*this));
   SLUICE_RETURN_IF_ERROR(CheckDisk(*this));
+  SLUICE_RETURN_IF_ERROR(CheckRemote(*this));
   if (host.empty()) {
     return absl::InvalidArgumentError("--host: is empty; name an address, 0.0.0.0 for all");
   }
@@ -262,6 +400,7 @@ absl::Status ServeConfig::Validate() const {
 
 void DefineServeFlags(FlagSet& flags, ServeConfig* config) {
   DefineModelFlags(flags, config);
+  DefineCudaFlags(flags, &config->cuda);
   DefineSimulationFlags(flags, config);
   DefineAddressFlags(flags, config);
   DefineCacheFlags(flags, config);

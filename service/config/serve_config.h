@@ -8,7 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "scheduler/base/units.h"
+#include "service/config/cuda_config.h"
 #include "service/config/flag_set.h"
+#include "service/config/remote_config.h"
 #include "service/config/security_config.h"
 
 namespace sluice {
@@ -17,13 +19,27 @@ inline constexpr Bytes kDefaultDiskBytes = MiB(8 * 1024);
 
 inline constexpr int kDefaultHttpPort = 8000;
 
+// Some 15 MiB with blocks of 32 tokens.
+inline constexpr int64_t kDefaultKvEvents = 65'536;
+
+// The memory of the host pool.
+struct HostMemoryConfig {
+  std::optional<int> numa_node;  // unset: wherever the system puts it; kAutoNode: near the CPUs
+  static constexpr int kAutoNode = -2;
+  bool lock = false;
+  bool touch = true;
+};
+
 struct ServeConfig {
   // --- Model ---
-  std::string backend = "cpu";          // cpu | sim
+  std::string backend = "cpu";          // cpu | cuda | sim
   std::string model;                    // Hugging Face directory; required unless sim
   std::string served_model_name;        // empty: the directory's or profile's name
   std::string dtype = "auto";           // auto | f32 | bf16
   std::optional<Tokens> max_model_len;  // unset: the model's own limit
+
+  // --- NVIDIA GPU ---
+  CudaConfig cuda;
 
   // --- Simulation: what backend "sim" pretends to be ---
   std::string hardware = "h100-pcie5";         // of the catalogue (service/profiles), or a path
@@ -44,9 +60,16 @@ struct ServeConfig {
   std::optional<Blocks> device_kv_blocks;
   std::optional<Bytes> host_kv_bytes;
   std::optional<Blocks> host_kv_blocks;
+  HostMemoryConfig host_memory;
   std::string kv_disk_dir;             // empty: no disk tier
   std::optional<Bytes> kv_disk_bytes;  // unset: kDefaultDiskBytes, if there is a disk tier
+  RemoteConfig kv_remote;
+  // What blocks are on the host and on the disk: raw | fp8 | int8 | int4. Disk empty: as the host.
+  std::string kv_host_codec = "raw";
+  std::string kv_disk_codec;
+  std::string attend_in_place = "auto";  // auto | off
   bool prefix_caching = true;
+  int64_t kv_events = kDefaultKvEvents;  // kept for gateways that were away; 0: none are told
   double link_gbps = 0;  // 10^9 bytes per second per direction; 0 = as fast as memory
 
   // --- Scheduling ---
@@ -80,6 +103,10 @@ struct ServeConfig {
   // `bytes_per_block` > 0. At least one device block.
   Blocks DeviceBlocks(Bytes bytes_per_block, Bytes memory) const;
   Blocks HostBlocks(Bytes bytes_per_block, Bytes memory) const;
+
+  const std::string& DiskCodec() const {
+    return kv_disk_codec.empty() ? kv_host_codec : kv_disk_codec;
+  }
 
   // What the disk tier may take.
   Bytes DiskBytes() const { return kv_disk_bytes.value_or(kDefaultDiskBytes); }

@@ -77,6 +77,22 @@ absl::Status EngineLoop::AskForKvBlocks(KvSnapshotAnswer answer) {
   return absl::OkStatus();
 }
 
+absl::Status EngineLoop::Warm(WarmSpec spec, WarmAnswer answer) {
+  std::lock_guard<std::mutex> lock(mu_);
+  SLUICE_RETURN_IF_ERROR(CheckInboxLocked(inbox_.warms.size(), "warm-ups"));
+  inbox_.warms.emplace_back(std::move(spec), std::move(answer));
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
+absl::Status EngineLoop::Evict(EvictSpec spec, EvictAnswer answer) {
+  std::lock_guard<std::mutex> lock(mu_);
+  SLUICE_RETURN_IF_ERROR(CheckInboxLocked(inbox_.evictions.size(), "evictions"));
+  inbox_.evictions.emplace_back(std::move(spec), std::move(answer));
+  work_.notify_one();
+  return absl::OkStatus();
+}
+
 absl::Status EngineLoop::CheckInboxLocked(size_t waiting, const char* what) const {
   if (draining_) return absl::UnavailableError("the server is draining; try another one");
   if (static_cast<int64_t>(waiting) < options_.inbox_limit) return absl::OkStatus();
@@ -115,6 +131,7 @@ bool EngineLoop::RunOnce() {
   ApplyFinishedCopies();
   const StepPlan plan = scheduler_.PlanStep(clock_());
   StartCopies(plan);
+  AnswerWarms();
   if (!plan.sequences.empty()) {
     Deliver();  // predictions and ends need not wait for the step
     RunStep(plan);
@@ -135,7 +152,7 @@ void EngineLoop::WaitForWork() {
 
 bool EngineLoop::idle() const {
   std::lock_guard<std::mutex> lock(mu_);
-  return clients_.empty() && inbox_.empty();
+  return clients_.empty() && looking_.empty() && inbox_.empty();
 }
 
 EngineLoop::Inbox EngineLoop::TakeInbox() {
@@ -145,19 +162,88 @@ EngineLoop::Inbox EngineLoop::TakeInbox() {
 
 void EngineLoop::Admit(Inbox inbox) {
   const absl::Time now = clock_();
-  for (Submission& submission : inbox.submissions) AdmitOne(std::move(submission), now);
-  for (const RequestId id : inbox.cancels) scheduler_.Cancel(id, now);
+  for (const Found& found : inbox.found) TakeFound(found, now);
+  for (Submission& submission : inbox.submissions) {
+    if (!LookFor(submission, now)) AdmitOne(std::move(submission), now, now);
+  }
+  for (const RequestId id : inbox.cancels) {
+    StopLooking(id, now);
+    scheduler_.Cancel(id, now);
+  }
   for (Question& question : inbox.questions) {
     question.answer(scheduler_.Explain(std::move(question.spec), now));
   }
+  Control(inbox, now);
   AnswerSnapshots(inbox.snapshots, now);
 }
 
-void EngineLoop::AdmitOne(Submission submission, absl::Time now) {
+void EngineLoop::Control(Inbox& inbox, absl::Time now) {
+  for (auto& [spec, answer] : inbox.evictions) {
+    EvictResult result = scheduler_.Evict(spec, now);
+    if (!result.disk_slots.empty()) backend_.ForgetDiskBlocks(result.disk_slots);
+    answer(std::move(result));
+  }
+  for (auto& [spec, answer] : inbox.warms) {
+    spec.id = next_warm_;
+    next_warm_ = WarmId(next_warm_.value() + 1);
+    const WarmId id = spec.id;
+    if (absl::Status queued = scheduler_.Warm(std::move(spec), now); !queued.ok()) {
+      answer(std::move(queued));
+      continue;
+    }
+    warms_.emplace(id, std::move(answer));
+  }
+}
+
+void EngineLoop::AnswerWarms() {
+  if (warms_.empty()) return;
+  for (const WarmResult& result : scheduler_.TakeWarmResults()) {
+    const auto it = warms_.find(result.id);
+    if (it == warms_.end()) continue;
+    it->second(result);
+    warms_.erase(it);
+  }
+}
+
+bool EngineLoop::LookFor(Submission& submission, absl::Time now) {
+  if (options_.finder == nullptr) return false;
+  const RequestId id = submission.spec.id;
+  if (looking_.contains(id)) return false;
+  PromptBlocks prompt = scheduler_.FindMissing(submission.spec);
+  const std::span<const BlockIdentity> missing = prompt.missing();
+  if (missing.empty()) return false;
+  const bool asked =
+      options_.finder->Find({missing.begin(), missing.end()}, [this, id](size_t blocks) {
+        std::lock_guard<std::mutex> lock(mu_);
+        inbox_.found.push_back({id, blocks});
+        work_.notify_one();
+      });
+  if (asked) looking_[id] = {std::move(submission), std::move(prompt), now};
+  return asked;
+}
+
+void EngineLoop::TakeFound(const Found& found, absl::Time now) {
+  const auto it = looking_.find(found.request);
+  if (it == looking_.end()) return;
+  Looking looking = std::move(it->second);
+  looking_.erase(it);
+  if (found.blocks > 0) {
+    options_.finder->Bind(
+        scheduler_.AdoptFound(looking.submission.spec, looking.prompt, found.blocks));
+  }
+  AdmitOne(std::move(looking.submission), looking.arrival, now);
+}
+
+// Admits it at once, with what is here.
+void EngineLoop::StopLooking(RequestId id, absl::Time now) {
+  if (looking_.contains(id)) TakeFound({id, 0}, now);
+}
+
+void EngineLoop::AdmitOne(Submission submission, absl::Time arrival, absl::Time now) {
   RequestObserver* const observer = options_.observer;
   const RequestId id = submission.spec.id;
   Client client;
-  client.arrival = now;
+  client.arrival = arrival;
   if (metrics_ != nullptr) client.tenant = metrics_->OnArrival(submission.spec.tenant);
   if (options_.tracer != nullptr) options_.tracer->OnArrival(submission.spec, now);
   if (observer != nullptr) client.ticket = observer->OnArrival(submission.spec, now);
@@ -208,6 +294,14 @@ void EngineLoop::RunStep(const StepPlan& plan) {
   // Loads that ended during the step first: what was computed from them can then be shared at once.
   ApplyFinishedCopies();
   scheduler_.CommitStep(result, clock_());
+  if (absl::IsUnavailable(result.status)) NoteLoss(result.status);
+}
+
+void EngineLoop::NoteLoss(const absl::Status& status) {
+  if (lost_) return;
+  lost_ = true;
+  StartDrain();
+  if (options_.on_lost) options_.on_lost(status);
 }
 
 void EngineLoop::NoteCopies(const StepPlan& plan, absl::Time now) {
@@ -324,7 +418,9 @@ void EngineLoop::AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, a
 }
 
 void EngineLoop::PublishKvEvents() {
-  if (kv_events_ != nullptr) kv_events_->Publish(scheduler_.TakeKvEvents(), clock_());
+  if (kv_events_ == nullptr) return;
+  const size_t count = kv_events_->Publish(scheduler_.TakeKvEvents(), clock_());
+  if (metrics_ != nullptr) metrics_->OnKvEvents(count);
 }
 
 void EngineLoop::Abandon() {
@@ -336,6 +432,15 @@ void EngineLoop::Abandon() {
     question.answer(std::move(none));
   }
   for (const auto& answer : std::exchange(inbox.snapshots, {})) answer(stopped);
+  for (const auto& [spec, answer] : std::exchange(inbox.evictions, {})) answer(stopped);
+  for (const auto& [spec, answer] : std::exchange(inbox.warms, {})) answer(stopped);
+  for (const auto& [id, answer] : std::exchange(warms_, {})) answer(stopped);
+  for (auto& [id, looking] : std::exchange(looking_, {})) {
+    AdmitOne(std::move(looking.submission), looking.arrival, clock_());
+  }
+  for (Submission& submission : std::exchange(inbox.submissions, {})) {
+    AdmitOne(std::move(submission), clock_(), clock_());
+  }
   Admit(std::move(inbox));
   for (auto& [id, client] : clients_) {
     if (options_.observer != nullptr) options_.observer->OnEnd(client.ticket, client.output);

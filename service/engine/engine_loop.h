@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -19,6 +20,7 @@
 #include "absl/time/time.h"
 #include "backend/backend.h"
 #include "scheduler/scheduler.h"
+#include "service/engine/block_finder.h"
 #include "service/engine/engine_tracer.h"
 #include "service/engine/event_sink.h"
 #include "service/engine/kv_event_log.h"
@@ -39,6 +41,12 @@ struct EngineOptions {
   RequestObserver* observer = nullptr;
   // Likewise.
   EngineTracer* tracer = nullptr;
+  // Where to look for KV of prompts that this process does not have; null: nowhere. Not owned; it
+  // goes after the backend and before the loop.
+  BlockFinder* finder = nullptr;
+  // Called once, on the engine's thread, when a step ends with UNAVAILABLE: the backend's device is
+  // lost. From then on Submit() refuses, and what is live ends with that status. May be empty.
+  std::function<void(const absl::Status&)> on_lost = nullptr;
 };
 
 // What GetLoad answers; renewed once per turn, or per publish_interval.
@@ -80,6 +88,14 @@ class EngineLoop {
   using KvSnapshotAnswer = std::function<void(absl::StatusOr<std::shared_ptr<const KvSnapshot>>)>;
   absl::Status AskForKvBlocks(KvSnapshotAnswer answer);
 
+  // Scheduler::Warm() and Evict(). The id of `spec` is not looked at. After OK, `answer` is called
+  // once, as that of Explain(); with what the scheduler refused, too. Returns what Submit()
+  // returns.
+  using WarmAnswer = std::function<void(absl::StatusOr<WarmResult>)>;
+  absl::Status Warm(WarmSpec spec, WarmAnswer answer);
+  using EvictAnswer = std::function<void(absl::StatusOr<EvictResult>)>;
+  absl::Status Evict(EvictSpec spec, EvictAnswer answer);
+
   // The request ends soon, with kCancelled unless it ended before. Unknown ids are ignored.
   void Cancel(RequestId id);
 
@@ -87,6 +103,8 @@ class EngineLoop {
   void StartDrain();
 
   EngineLoad load() const;
+
+  const BackendInfo& backend_info() const { return backend_.info(); }
 
   // Wakes WaitForWork().
   void Wake();
@@ -111,17 +129,31 @@ class EngineLoop {
     RequestSpec spec;
     std::shared_ptr<EventSink> sink;
   };
+  // A request that waits for what the finder finds.
+  struct Looking {
+    Submission submission;
+    PromptBlocks prompt;
+    absl::Time arrival;
+  };
+  struct Found {
+    RequestId request;
+    size_t blocks = 0;
+  };
   struct Question {
     RequestSpec spec;
     std::function<void(Explanation)> answer;
   };
   struct Inbox {
     std::vector<Submission> submissions;
+    std::vector<Found> found;
     std::vector<RequestId> cancels;
     std::vector<Question> questions;
     std::vector<KvSnapshotAnswer> snapshots;
+    std::vector<std::pair<WarmSpec, WarmAnswer>> warms;
+    std::vector<std::pair<EvictSpec, EvictAnswer>> evictions;
     bool empty() const {
-      return submissions.empty() && cancels.empty() && questions.empty() && snapshots.empty();
+      return submissions.empty() && found.empty() && cancels.empty() && questions.empty() &&
+             snapshots.empty() && warms.empty() && evictions.empty();
     }
   };
 
@@ -143,10 +175,16 @@ class EngineLoop {
   absl::Status CheckInboxLocked(size_t waiting, const char* what) const;
   Inbox TakeInbox();
   void Admit(Inbox inbox);
-  void AdmitOne(Submission submission, absl::Time now);
+  // Asks the finder about a submission, if that is of any use. True: it waits for the answer.
+  bool LookFor(Submission& submission, absl::Time now);
+  void TakeFound(const Found& found, absl::Time now);
+  void StopLooking(RequestId id, absl::Time now);
+  // `arrival`: when it came, for the times that people see.
+  void AdmitOne(Submission submission, absl::Time arrival, absl::Time now);
   void ApplyFinishedCopies();
   void StartCopies(const StepPlan& plan);
   void RunStep(const StepPlan& plan);
+  void NoteLoss(const absl::Status& status);
   bool Deliver();  // false: there was nothing, and Publish() was not called
   void DeliverOne(Event event);
   void NoteCopies(const StepPlan& plan, absl::Time now);
@@ -155,6 +193,8 @@ class EngineLoop {
   void NoteFinish(RequestId id, const Client& client, const Event::Finish& finish);
   void Publish();
   void PublishKvEvents();
+  void Control(Inbox& inbox, absl::Time now);
+  void AnswerWarms();
   void AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, absl::Time now);
 
   Scheduler& scheduler_;
@@ -166,9 +206,13 @@ class EngineLoop {
 
   // Engine thread only.
   absl::flat_hash_map<RequestId, Client> clients_;
+  absl::flat_hash_map<RequestId, Looking> looking_;
   absl::flat_hash_map<CopyId, CopyUnderWay> copies_;
+  absl::flat_hash_map<WarmId, WarmAnswer> warms_;  // under way
+  WarmId next_warm_{0};
   absl::Time published_ = absl::InfinitePast();
   std::shared_ptr<const KvSnapshot> snapshot_;  // of the last second; null: none
+  bool lost_ = false;                           // a step ended with UNAVAILABLE
   absl::Time last_finish_ = absl::InfinitePast();
   absl::Duration finish_interval_;  // between two requests' ends: bounded exponential average
 

@@ -36,13 +36,15 @@ KvEventLog::KvEventLog(int64_t capacity, Tokens tokens_per_block)
   SLUICE_CHECK(capacity > 0);
 }
 
-void KvEventLog::Publish(KvEvents events, absl::Time now) {
+size_t KvEventLog::Publish(KvEvents events, absl::Time now) {
   KvEvents open = WithoutSalted(std::move(events));
-  if (open.empty()) return;
+  const size_t published = open.size();
+  if (published == 0) return 0;
   std::lock_guard<std::mutex> lock(mu_);
   if (open.size() <= batch_limit_) {
     AppendLocked({0, now, std::move(open), false});
-    return NotifyLocked();
+    NotifyLocked();
+    return published;
   }
   for (size_t begin = 0; begin < open.size(); begin += batch_limit_) {
     KvEventBatch batch{0, now, KvEvents(tokens_per_block_), false};
@@ -51,6 +53,7 @@ void KvEventLog::Publish(KvEvents events, absl::Time now) {
     AppendLocked(std::move(batch));
   }
   NotifyLocked();
+  return published;
 }
 
 KvSnapshot KvEventLog::MakeSnapshot(KvEvents blocks, absl::Time now) {

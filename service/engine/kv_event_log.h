@@ -59,8 +59,9 @@ class KvEventLog {
 
   // ---- Engine thread ----
 
-  // Cuts `events` into batches. Nothing happens if there are none without a salt.
-  void Publish(KvEvents events, absl::Time now);
+  // Cuts `events` into batches. Nothing happens if there are none without a salt. Returns how many
+  // events were published.
+  size_t Publish(KvEvents events, absl::Time now);
 
   // `blocks` are all there are, with everything published that led to them.
   KvSnapshot MakeSnapshot(KvEvents blocks, absl::Time now);

@@ -12,11 +12,12 @@ constexpr size_t kTenants = 16;
 
 uint64_t Count(int64_t value) { return static_cast<uint64_t>(std::max<int64_t>(0, value)); }
 
-void AddLinks(const ActivitySnapshot& activity, v1::Activity* out) {
-  for (size_t d = 0; d < kLinkEnds.size(); ++d) {
+void AddLinks(const ActivitySnapshot& activity, Tier storage, v1::Activity* out) {
+  const auto ends = LinkEndsWith(storage);
+  for (size_t d = 0; d < ends.size(); ++d) {
     v1::LinkActivity* link = out->add_links();
-    link->set_source(kLinkEnds[d].source);
-    link->set_target(kLinkEnds[d].target);
+    link->set_source(ends[d].source);
+    link->set_target(ends[d].target);
     link->set_busy_s(absl::ToDoubleSeconds(activity.links[d].busy));
     link->set_bytes(Count(activity.links[d].moved.value()));
     link->set_in_flight_bytes(Count(activity.links[d].in_flight.value()));
@@ -27,9 +28,10 @@ void AddTiers(const SchedulerStats& stats, v1::Activity* out) {
   const std::array<const TierStats*, 3> tiers = {&stats.device, &stats.host, &stats.disk};
   for (size_t t = 0; t < tiers.size(); ++t) {
     v1::TierActivity* tier = out->add_tiers();
-    tier->set_tier(kTierNames[t]);
+    const Tier which = t == 2 ? stats.storage_tier : static_cast<Tier>(t);
+    tier->set_tier(TierName(which));
     *tier->mutable_blocks() = MakeTierLoad(*tiers[t]);
-    tier->set_hit_tokens(Count(stats.prompt_tokens_cached[t].value()));
+    tier->set_hit_tokens(Count(stats.prompt_tokens_cached[static_cast<size_t>(which)].value()));
   }
 }
 
@@ -75,7 +77,7 @@ v1::Activity MakeActivity(const ServiceContext& context) {
   out.set_both_s(absl::ToDoubleSeconds(load.activity.both));
   out.set_idle_s(absl::ToDoubleSeconds(load.activity.idle));
   out.set_load_stall_s(absl::ToDoubleSeconds(load.activity.load_stall));
-  AddLinks(load.activity, &out);
+  AddLinks(load.activity, stats.storage_tier, &out);
   AddTiers(stats, &out);
   out.set_waiting(static_cast<uint32_t>(stats.waiting));
   out.set_running(static_cast<uint32_t>(stats.running));

@@ -6,8 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/grpc/activity_report.h"
+#include "service/grpc/evict_call.h"
 #include "service/grpc/trace_call.h"
 #include "service/grpc/unary.h"
+#include "service/grpc/warm_call.h"
 #include "service/grpc/wire.h"
 
 namespace sluice {
@@ -70,9 +72,11 @@ class ControlService::DrainCall final : public grpc::ServerUnaryReactor {
   absl::StatusCode code_ = absl::StatusCode::kOk;  // set before Finish()
 };
 
-ControlService::ControlService(const ServiceContext& context, HealthService& health)
+ControlService::ControlService(const ServiceContext& context, HealthService& health,
+                               GenerateShared& shared)
     : context_(context),
       health_(health),
+      shared_(shared),
       start_(context.clock()),
       window_(kWindow),
       thread_([this] { ThreadMain(); }) {}
@@ -138,6 +142,30 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ControlService::Trace(grpc::Callback
   const absl::Status allowed = CheckCaller(context_, *rpc, "Trace", Need::kAdmin);
   if (!allowed.ok()) return RefuseStream(allowed);
   return TraceCall::Start(context_, *request, traces_);
+}
+
+grpc::ServerUnaryReactor* ControlService::Warm(grpc::CallbackServerContext* rpc,
+                                               const grpc::ByteBuffer* request,
+                                               grpc::ByteBuffer* response) {
+  return WarmCall::Start(*rpc, *request, response, shared_);
+}
+
+grpc::ServerUnaryReactor* ControlService::Evict(grpc::CallbackServerContext* rpc,
+                                                const grpc::ByteBuffer* request,
+                                                grpc::ByteBuffer* response) {
+  return EvictCall::Start(*rpc, *request, response, shared_);
+}
+
+grpc::ServerUnaryReactor* ControlService::CacheStats(grpc::CallbackServerContext* rpc,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  return AnswerUnary<v1::CacheStatsRequest, v1::CacheStatsResponse>(
+      context_, rpc, "Control", "CacheStats", request, response,
+      [this](const v1::CacheStatsRequest&, v1::CacheStatsResponse* stats) {
+        *stats = MakeCacheStats(context_);
+        return absl::OkStatus();
+      },
+      Need::kAdmin);
 }
 
 grpc::ServerUnaryReactor* ControlService::Drain(grpc::CallbackServerContext* rpc,

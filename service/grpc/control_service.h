@@ -15,6 +15,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
+#include "service/grpc/generate_call.h"
 #include "service/grpc/health_service.h"
 #include "service/grpc/load_window.h"
 #include "service/grpc/service_context.h"
@@ -22,15 +23,16 @@
 
 namespace sluice {
 
-using RawControlService =
-    v1::Control::WithRawCallbackMethod_GetServerInfo<v1::Control::WithRawCallbackMethod_GetLoad<
-        v1::Control::WithRawCallbackMethod_GetActivity<v1::Control::WithRawCallbackMethod_Trace<
-            v1::Control::WithRawCallbackMethod_Drain<v1::Control::Service>>>>>;
+using RawControlService = v1::Control::WithRawCallbackMethod_GetServerInfo<
+    v1::Control::WithRawCallbackMethod_GetLoad<v1::Control::WithRawCallbackMethod_GetActivity<
+        v1::Control::WithRawCallbackMethod_Trace<v1::Control::WithRawCallbackMethod_Drain<
+            v1::Control::WithRawCallbackMethod_Warm<v1::Control::WithRawCallbackMethod_Evict<
+                v1::Control::WithRawCallbackMethod_CacheStats<v1::Control::Service>>>>>>>>;
 
 class ControlService final : public RawControlService {
  public:
-  // Both must outlive this; this must outlive its calls.
-  ControlService(const ServiceContext& context, HealthService& health);
+  // All must outlive this; this must outlive its calls.
+  ControlService(const ServiceContext& context, HealthService& health, GenerateShared& shared);
   ~ControlService() override;  // shuts down
 
   // Readiness NOT_SERVING, new requests UNAVAILABLE. Returns at once. Irreversible.
@@ -52,6 +54,13 @@ class ControlService final : public RawControlService {
                                                     const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Warm(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
+                                 grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Evict(grpc::CallbackServerContext* rpc, const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* CacheStats(grpc::CallbackServerContext* rpc,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
 
  private:
   class DrainCall;
@@ -63,6 +72,7 @@ class ControlService final : public RawControlService {
 
   const ServiceContext& context_;
   HealthService& health_;
+  GenerateShared& shared_;
   const absl::Time start_;
   std::atomic<int> traces_{0};  // under way
 

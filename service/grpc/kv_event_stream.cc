@@ -26,10 +26,11 @@ void KvEventStreams::Shutdown() {
 // ---- One stream ------------------------------------------------------------------------------
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* KvEventStream::Start(const grpc::ByteBuffer& request,
-                                                                 EngineLoop& loop,
+                                                                 const ServiceContext& context,
                                                                  std::shared_ptr<StreamPump> pump,
                                                                  KvEventStreams& streams) {
-  const std::shared_ptr<KvEventStream> stream(new KvEventStream(loop, std::move(pump), streams));
+  const std::shared_ptr<KvEventStream> stream(new KvEventStream(context, std::move(pump), streams));
+  context.metrics.OnKvSubscribed();
   absl::Status subscribed = streams.Add(stream);
   if (subscribed.ok()) subscribed = stream->Subscribe(request);
   if (subscribed.ok()) {
@@ -40,16 +41,22 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* KvEventStream::Start(const grpc::Byt
   return stream.get();
 }
 
-KvEventStream::KvEventStream(EngineLoop& loop, std::shared_ptr<StreamPump> pump,
+KvEventStream::KvEventStream(const ServiceContext& context, std::shared_ptr<StreamPump> pump,
                              KvEventStreams& streams)
-    : loop_(loop), pump_(std::move(pump)), streams_(streams) {}
+    : context_(context),
+      loop_(context.engine.loop()),
+      start_(context.clock()),
+      pump_(std::move(pump)),
+      streams_(streams) {}
 
 absl::Status KvEventStream::Subscribe(const grpc::ByteBuffer& bytes) {
   smg::grpc::common::SubscribeKvEventsRequest request;
   SLUICE_RETURN_IF_ERROR(ParseMessage(bytes, &request));
   KvEventLog* const log = loop_.kv_events();
   if (log == nullptr) {
-    return absl::UnimplementedError("this server tells nothing about its KV blocks");
+    return absl::UnimplementedError(
+        "this server tells nothing about its KV blocks (--kv-events and prefix caching are both "
+        "needed)");
   }
   const std::weak_ptr<KvEventStream> weak = weak_from_this();
   {
@@ -108,10 +115,14 @@ void KvEventStream::OnCancel() { End(absl::CancelledError("the client cancelled"
 
 void KvEventStream::OnDone() {
   std::optional<int64_t> listener;
+  auto code = absl::StatusCode::kCancelled;
   {
     std::lock_guard<std::mutex> lock(mu_);
     listener = listener_;
+    if (end_.has_value()) code = static_cast<absl::StatusCode>(end_->error_code());
   }
+  context_.metrics.OnKvUnsubscribed(code);
+  context_.metrics.OnRpc("VllmEngine", "SubscribeKvEvents", code, context_.clock() - start_);
   if (listener.has_value()) loop_.kv_events()->Forget(*listener);
   streams_.Remove(this);  // may delete this
 }

@@ -15,10 +15,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "service/engine/engine_loop.h"
 #include "service/grpc/open_streams.h"
+#include "service/grpc/service_context.h"
 #include "service/grpc/stream_pump.h"
 #include "smg/grpc/common/common.pb.h"
 
@@ -44,9 +46,9 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                             public StreamPump::Client,
                             public std::enable_shared_from_this<KvEventStream> {
  public:
-  // Handles one rpc. `loop` and `streams` must outlive the call.
+  // Handles one rpc. `context` and `streams` must outlive the call.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const grpc::ByteBuffer& request,
-                                                           EngineLoop& loop,
+                                                           const ServiceContext& context,
                                                            std::shared_ptr<StreamPump> pump,
                                                            KvEventStreams& streams);
 
@@ -65,7 +67,8 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
  private:
   enum class Action { kNone, kSendMetadata, kWrite, kFinish };
 
-  KvEventStream(EngineLoop& loop, std::shared_ptr<StreamPump> pump, KvEventStreams& streams);
+  KvEventStream(const ServiceContext& context, std::shared_ptr<StreamPump> pump,
+                KvEventStreams& streams);
 
   absl::Status Subscribe(const grpc::ByteBuffer& bytes);
   // From the engine thread.
@@ -75,7 +78,9 @@ class KvEventStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   Action NextLocked();
   bool NextMessageLocked();
 
+  const ServiceContext& context_;
   EngineLoop& loop_;
+  const absl::Time start_;
   const std::shared_ptr<StreamPump> pump_;
   KvEventStreams& streams_;
 

@@ -14,6 +14,7 @@
 #include "service/grpc/control_service.h"
 #include "service/grpc/health_service.h"
 #include "service/grpc/inference_service.h"
+#include "service/grpc/listener.h"
 #include "service/grpc/load_monitor.h"
 #include "service/grpc/orca_service.h"
 #include "service/grpc/server_tls.h"
@@ -39,6 +40,10 @@ absl::Status Validate(const GrpcServerOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("max_receive_bytes: ", options.max_receive_bytes,
                                                    " is not in [1, ", kMost, "]"));
   }
+  if (options.max_connections < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_connections: ", options.max_connections,
+                                                   " is negative; 0 means no limit"));
+  }
   if (options.pump_threads < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("pump_threads: ", options.pump_threads, " is not at least 1"));
@@ -46,14 +51,23 @@ absl::Status Validate(const GrpcServerOptions& options) {
   return absl::OkStatus();
 }
 
+// Calls of one connection at a time, those that have not sent their request included: more than the
+// queue takes, for a gateway that has one connection.
+constexpr int kMaxStreams = 16'384;
+
+// Of a call; as much as HTTP takes.
+constexpr int kMaxMetadataBytes = 16 << 10;
+
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
 
 void SetArguments(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_receive_bytes));
-  // Otherwise the kernel lets a second server take half of the connections.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              Milliseconds(options.handshake_timeout));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                               Milliseconds(options.keepalive_timeout));
@@ -72,21 +86,21 @@ class GrpcServer::Impl {
         host(options.host),
         pump(std::make_shared<StreamPump>(options.pump_threads)),
         health(context),
-        control(context, health),
         monitor(context),
         generate(context, monitor, pump),
+        control(context, health, generate),
         inference(generate),
         vllm(generate, health),
         orca(context, monitor) {}
 
   const ServiceContext context;
   const std::string host;
-  int port = 0;
+  std::unique_ptr<Listener> listener;
   const std::shared_ptr<StreamPump> pump;  // shared with calls that end late
   HealthService health;
-  ControlService control;
   LoadMonitor monitor;
   GenerateShared generate;
+  ControlService control;
   InferenceService inference;
   VllmService vllm;
   OrcaService orca;
@@ -104,32 +118,40 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOp
   grpc::ServerBuilder builder;
   SetArguments(options, &builder);
   const std::string address = JoinHostPort(options.host, options.port);
-  builder.AddListeningPort(address, credentials, &impl->port);
+  absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Bind(options.host, options.port);
+  if (!listener.ok()) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", address, ": ",
+                                               listener.status().message(),
+                                               "; choose another host or port"));
+  }
+  impl->listener = *std::move(listener);
+  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
   builder.RegisterService(&impl->inference);
   builder.RegisterService(&impl->vllm);
   builder.RegisterService(&impl->orca);
   builder.RegisterService(&impl->control);
   builder.RegisterService(&impl->health);
   impl->server = builder.BuildAndStart();
-  if (impl->server == nullptr || impl->port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", address,
-                     ": in use, or not an address of this machine; choose another host or port"));
+  if (impl->server == nullptr) {
+    return absl::UnavailableError(absl::StrCat("cannot serve gRPC on ", address));
   }
+  impl->listener->Accept(std::move(acceptor), options.max_connections, options.keepalive_timeout);
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
 
 GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
-int GrpcServer::port() const { return impl_->port; }
-std::string GrpcServer::endpoint() const { return JoinHostPort(impl_->host, impl_->port); }
+int GrpcServer::port() const { return impl_->listener->port(); }
+std::string GrpcServer::endpoint() const { return JoinHostPort(impl_->host, port()); }
 
 void GrpcServer::BeginDrain() { impl_->control.BeginDrain(); }
 
 void GrpcServer::Shutdown(absl::Duration grace) {
   std::call_once(impl_->shut_down, [&] {
     impl_->control.BeginDrain();
+    impl_->listener->Close();
     impl_->control.Shutdown();
     impl_->health.Shutdown();
     impl_->vllm.Shutdown();

@@ -28,6 +28,12 @@ struct GrpcServerOptions {
   // None by default.
   ServerTls tls;
 
+  // Open connections; more are closed at once. 0: no limit.
+  int64_t max_connections = 1024;
+
+  // From connecting to the end of the handshakes of TLS and HTTP/2.
+  absl::Duration handshake_timeout = absl::Seconds(10);
+
   // --- Performance ---
 
   // Connections are probed this often when silent, and closed if they do not answer within the

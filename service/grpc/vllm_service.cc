@@ -135,7 +135,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* VllmService::SubscribeKvEvents(
   // The events hold all tenants' prompts.
   const absl::Status allowed = CheckCaller(context_, *rpc, "SubscribeKvEvents", Need::kAdmin);
   if (!allowed.ok()) return RefuseStream(allowed);
-  return KvEventStream::Start(*request, context_.engine.loop(), shared_.pump(), streams_);
+  return KvEventStream::Start(*request, context_, shared_.pump(), streams_);
 }
 
 }  // namespace sluice

@@ -6,7 +6,6 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/status.hpp>
 #include <boost/beast/http/verb.hpp>
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -25,11 +24,7 @@ constexpr size_t kReadSize = 8192;
 constexpr size_t kMaxEarlyBytes = 65536;
 // What a closing connection reads for the sake of a client that is still sending.
 constexpr size_t kMaxLingerBytes = size_t{8} << 20;
-constexpr std::chrono::seconds kLingerTime(2);
-
-std::chrono::nanoseconds Chrono(absl::Duration duration) {
-  return absl::ToChronoNanoseconds(duration);
-}
+constexpr absl::Duration kLingerTime = absl::Seconds(2);
 
 std::string StatusLine(int status) {
   const auto reason = http::obsolete_reason(static_cast<http::status>(status));
@@ -93,8 +88,11 @@ class HttpConnection::Exchange final : public HttpExchange {
   const uint64_t request_;
 };
 
-HttpConnection::HttpConnection(asio::ip::tcp::socket socket, HttpShared& shared)
-    : stream_(std::move(socket)), shared_(shared), buffer_(kMaxEarlyBytes + kReadSize) {}
+HttpConnection::HttpConnection(asio::ip::tcp::socket socket,
+                               std::shared_ptr<asio::ssl::context> tls, HttpShared& shared)
+    : stream_(std::move(socket), std::move(tls)),
+      shared_(shared),
+      buffer_(kMaxEarlyBytes + kReadSize) {}
 
 HttpConnection::~HttpConnection() {
   ReleaseBody();
@@ -108,8 +106,21 @@ void HttpConnection::Post(void (HttpConnection::*step)()) {
 
 void HttpConnection::Start() {
   Error ignored;
-  stream_.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
-  Post(&HttpConnection::ReadNext);
+  stream_.tcp().socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+  Post(stream_.tls() ? &HttpConnection::Handshake : &HttpConnection::ReadNext);
+}
+
+void HttpConnection::Expire(absl::Duration after) {
+  stream_.tcp().expires_after(absl::ToChronoNanoseconds(after));
+}
+
+void HttpConnection::Handshake() {
+  if (closed_) return;
+  Expire(shared_.options.header_timeout);
+  stream_.async_handshake([self = shared_from_this()](Error error) {
+    if (error) return self->Close();
+    self->ReadNext();
+  });
 }
 
 void HttpConnection::Stop(bool now) {
@@ -131,7 +142,7 @@ void HttpConnection::ReadNext() {
 }
 
 void HttpConnection::WaitForRequest() {
-  stream_.expires_after(Chrono(shared_.options.idle_timeout));
+  Expire(shared_.options.idle_timeout);
   stream_.async_read_some(buffer_.prepare(kReadSize),
                           [self = shared_from_this()](Error error, size_t bytes) {
                             if (error) return self->Close();
@@ -141,7 +152,7 @@ void HttpConnection::WaitForRequest() {
 }
 
 void HttpConnection::ReadHeader() {
-  stream_.expires_after(Chrono(shared_.options.header_timeout));
+  Expire(shared_.options.header_timeout);
   http::async_read_header(
       stream_, buffer_, *parser_,
       [self = shared_from_this()](Error error, size_t /*bytes*/) { self->OnHeader(error); });
@@ -172,7 +183,7 @@ void HttpConnection::OnHeader(Error error) {
     return Refuse(503, "too many large requests at once; retry later");
   }
   if (absl::EqualsIgnoreCase(std::string(parser_->get()[http::field::expect]), "100-continue")) {
-    stream_.expires_after(Chrono(shared_.options.write_timeout));
+    Expire(shared_.options.write_timeout);
     static constexpr char kContinue[] = "HTTP/1.1 100 Continue\r\n\r\n";
     return asio::async_write(stream_, asio::buffer(kContinue, sizeof kContinue - 1),
                              [self = shared_from_this()](Error failed, size_t /*bytes*/) {
@@ -184,7 +195,7 @@ void HttpConnection::OnHeader(Error error) {
 }
 
 void HttpConnection::ReadBody() {
-  stream_.expires_after(Chrono(shared_.options.body_timeout));
+  Expire(shared_.options.body_timeout);
   http::async_read(
       stream_, buffer_, *parser_,
       [self = shared_from_this()](Error error, size_t /*bytes*/) { self->OnBody(error); });
@@ -290,7 +301,7 @@ void HttpConnection::Write() {
   }
   writing_ = true;
   written_ = std::exchange(out_, {});
-  stream_.expires_after(Chrono(shared_.options.write_timeout));
+  Expire(shared_.options.write_timeout);
   asio::async_write(
       stream_, asio::buffer(written_),
       [self = shared_from_this()](Error error, size_t /*bytes*/) { self->OnWritten(error); });
@@ -308,7 +319,7 @@ void HttpConnection::OnWritten(Error error) {
 void HttpConnection::Watch() {
   if (watching_ || closed_ || buffer_.size() >= kMaxEarlyBytes) return;
   watching_ = true;
-  stream_.expires_never();
+  stream_.tcp().expires_never();
   stream_.async_read_some(
       buffer_.prepare(kReadSize),
       [self = shared_from_this()](Error error, size_t bytes) { self->OnWatched(error, bytes); });
@@ -348,7 +359,7 @@ void HttpConnection::EndOfAnswer() {
   busy_ = false;
   --shared_.busy;
   if (watching_) {
-    stream_.cancel();  // goes on in OnWatched()
+    stream_.tcp().cancel();  // goes on in OnWatched()
   } else if (keep_alive_) {
     ReadNext();
   } else {
@@ -358,16 +369,26 @@ void HttpConnection::EndOfAnswer() {
 
 void HttpConnection::Linger() {
   if (closed_) return;
+  Expire(kLingerTime);
+  if (!stream_.tls()) return DrainThenClose();
+  stream_.async_shutdown([self = shared_from_this()](Error) { self->DrainThenClose(); });
+}
+
+// Below TLS, where there is any: what the client still sends is thrown away.
+void HttpConnection::DrainThenClose() {
+  if (closed_) return;
   Error ignored;
-  if (lingered_ == 0) stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  if (lingered_ == 0) {
+    stream_.tcp().socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  }
   buffer_.clear();
-  if (lingered_ == 0) stream_.expires_after(kLingerTime);
-  stream_.async_read_some(buffer_.prepare(kReadSize),
-                          [self = shared_from_this()](Error error, size_t bytes) {
-                            self->lingered_ += bytes + 1;
-                            if (error || self->lingered_ > kMaxLingerBytes) return self->Close();
-                            self->Linger();
-                          });
+  stream_.tcp().async_read_some(buffer_.prepare(kReadSize),
+                                [self = shared_from_this()](Error error, size_t bytes) {
+                                  self->lingered_ += bytes + 1;
+                                  if (error || self->lingered_ > kMaxLingerBytes)
+                                    return self->Close();
+                                  self->DrainThenClose();
+                                });
 }
 
 void HttpConnection::Close() {
@@ -375,7 +396,7 @@ void HttpConnection::Close() {
   ReleaseBody();
   if (std::exchange(busy_, false)) --shared_.busy;
   if (const std::shared_ptr<HttpCall> call = std::exchange(call_, nullptr)) call->OnClosed();
-  stream_.close();
+  stream_.tcp().close();
 }
 
 void HttpConnection::ReleaseBody() { shared_.pending_bodies -= std::exchange(reserved_, 0); }

@@ -1,5 +1,7 @@
 // HttpConnection: one TCP connection and the requests on it, one after the other.
 //
+// With TLS, the handshake comes first, within header_timeout.
+//
 //        first byte            header             body            answer
 //   Idle ──────────> Header ──────────> Body ──────────> Busy ──────────> Idle, or Close
 //     idle_timeout     header_timeout     body_timeout     write_timeout per write
@@ -13,8 +15,8 @@
 #include <atomic>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/beast/core/error.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <cstdint>
@@ -24,6 +26,7 @@
 
 #include "absl/time/time.h"
 #include "service/http/http_server.h"
+#include "service/http/http_stream.h"
 #include "service/http/http_types.h"
 
 namespace sluice {
@@ -41,7 +44,9 @@ struct HttpShared {
 
 class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
  public:
-  HttpConnection(boost::asio::ip::tcp::socket socket, HttpShared& shared);
+  // `tls`: null for a plain connection.
+  HttpConnection(boost::asio::ip::tcp::socket socket,
+                 std::shared_ptr<boost::asio::ssl::context> tls, HttpShared& shared);
   ~HttpConnection();
 
   void Start();
@@ -54,6 +59,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   using Error = boost::beast::error_code;
 
   void Post(void (HttpConnection::*step)());
+  void Handshake();
   void ReadNext();
   void WaitForRequest();
   void ReadHeader();
@@ -79,10 +85,12 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void EndOfAnswer();
   // Closes after the client has had a chance to read the answer.
   void Linger();
+  void DrainThenClose();
+  void Expire(absl::Duration after);
   void Close();
   void ReleaseBody();
 
-  boost::beast::tcp_stream stream_;
+  HttpStream stream_;
   HttpShared& shared_;
   boost::beast::flat_buffer buffer_;
   std::optional<boost::beast::http::request_parser<boost::beast::http::string_body>> parser_;

@@ -51,6 +51,13 @@ class HttpServer::Impl {
     shared_.workers = &workers_;
   }
 
+  absl::Status ReadTlsFiles() {
+    const HttpServerOptions& options = shared_.options;
+    if (options.tls.certificate.empty()) return absl::OkStatus();
+    SLUICE_ASSIGN_OR_RETURN(tls_, TlsFiles::Open(options.tls, options.on_tls_reload));
+    return absl::OkStatus();
+  }
+
   absl::Status Listen() {
     const HttpServerOptions& options = shared_.options;
     Error error;
@@ -123,7 +130,8 @@ class HttpServer::Impl {
       return;
     }
     ++shared_.connections;
-    const auto connection = std::make_shared<HttpConnection>(std::move(socket), shared_);
+    const auto connection = std::make_shared<HttpConnection>(
+        std::move(socket), tls_ == nullptr ? nullptr : tls_->Current(), shared_);
     {
       std::lock_guard<std::mutex> lock(mu_);
       // Those that are gone make room; amortised O(1).
@@ -137,6 +145,7 @@ class HttpServer::Impl {
 
   // Says why, as far as that is possible without waiting, and hangs up.
   void Turn(tcp::socket socket) const {
+    if (tls_ != nullptr) return;  // nothing can be said before the handshake
     const HttpResponse response = shared_.handler->Refuse(503, "too many connections; retry later");
     const std::string text =
         absl::StrCat("HTTP/1.1 503 Service Unavailable\r\nContent-Type: ", response.content_type,
@@ -166,6 +175,7 @@ class HttpServer::Impl {
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   tcp::acceptor acceptor_;
+  std::unique_ptr<TlsFiles> tls_;  // null: no TLS; used on the acceptor's strand
   int port_ = 0;
   asio::steady_timer pause_;
   std::vector<std::thread> threads_;
@@ -178,6 +188,7 @@ class HttpServer::Impl {
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     const HttpServerOptions& options, std::shared_ptr<HttpHandler> handler) {
   auto impl = std::make_unique<Impl>(options, std::move(handler));
+  SLUICE_RETURN_IF_ERROR(impl->ReadTlsFiles());
   SLUICE_RETURN_IF_ERROR(impl->Listen());
   impl->Run();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "service/http/http_types.h"
+#include "service/http/tls_files.h"
 
 namespace sluice {
 
@@ -26,6 +27,8 @@ struct HttpServerOptions {
 
   std::string host = "127.0.0.1";  // a name or an address
   int port = 8000;                 // 0 picks a free one
+  HttpTls tls;                     // none by default
+  TlsFiles::Report on_tls_reload;  // null: nobody hears
 
   // Larger bodies are refused with 413, unread.
   int64_t max_body_bytes = int64_t{16} << 20;
@@ -37,8 +40,9 @@ struct HttpServerOptions {
   // with its Content-Length, or with max_body_bytes if it has none.
   int64_t max_pending_body_bytes = int64_t{256} << 20;
 
-  // A request's header must be complete this long after its first byte, its body this long after
-  // the header. A connection without a request is closed after `idle_timeout`.
+  // A request's header must be complete this long after its first byte, and so must the handshake
+  // of TLS after the connection; its body this long after the header. A connection without a
+  // request is closed after `idle_timeout`.
   absl::Duration header_timeout = absl::Seconds(10);
   absl::Duration body_timeout = absl::Seconds(60);
   absl::Duration idle_timeout = absl::Seconds(75);
@@ -55,7 +59,7 @@ class HttpServer {
  public:
   // Serves from when it returns.
   // Returns UNAVAILABLE naming the address if it cannot be bound, INVALID_ARGUMENT if `host` cannot
-  // be resolved.
+  // be resolved or a file of `tls` cannot be used.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpServerOptions& options,
                                                            std::shared_ptr<HttpHandler> handler);
   ~HttpServer();  // Shutdown(now), unless done

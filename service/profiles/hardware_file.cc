@@ -118,7 +118,19 @@ void ReadStorage(StrictObject& top, HardwareProfile& h, const char* key, Storage
       Presence::kOrNone);
 }
 
+void ReadInPlace(StrictObject& top, HardwareProfile& h) {
+  Section(
+      top, h, "in_place",
+      [&](StrictObject& in) {
+        h.in_place_read = ReadByteRate(in, "read");
+        h.in_place_reread = ReadByteRate(in, "reread");
+        h.in_place_rows = in.Int("rows", 1, 1 << 16);
+      },
+      Presence::kOrAbsent);
+}
+
 void ReadRest(StrictObject& top, HardwareProfile& h) {
+  ReadInPlace(top, h);
   Section(top, h, "step", [&](StrictObject& in) {
     h.step_floor = ReadTime(in, "floor");
     h.layer_floor = ReadTime(in, "floor_per_layer");
@@ -239,6 +251,11 @@ std::string HardwareToJson(const HardwareProfile& h) {
   out.Section("host", {{"memory", Writer::Write(h.host_memory)},
                        {"memory_bandwidth", Writer::Write(h.host_memory_bandwidth)},
                        {"attention", Writer::WriteOrNone(h.host_attention)}});
+  if (h.in_place_read > ByteRate(0)) {
+    out.Section("in_place", {{"read", Writer::Write(h.in_place_read)},
+                             {"reread", Writer::Write(h.in_place_reread)},
+                             {"rows", h.in_place_rows}});
+  }
   out.Storage("disk", h.disk);
   out.Storage("remote", h.remote);
   out.Section("power", {{"tdp", Writer::Write(h.tdp)},

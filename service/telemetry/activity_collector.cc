@@ -23,6 +23,7 @@ ActivityCollector::ActivityCollector(const BackendInfo& info, std::string model,
       device_(absl::StrCat(info.name, "0")),
       configured_bandwidth_(info.link_bytes_per_second),
       emulated_(info.link_emulated),
+      storage_(info.storage_tier),
       read_(std::move(read)) {}
 
 void ActivityCollector::Observe(const ActivitySnapshot& activity) {
@@ -83,9 +84,10 @@ void ActivityCollector::CollectLinks(const ActivitySnapshot& activity,
       emulated_ ? "Configured: stated (EMULATED: copies are paced); measured: average so far."
                 : "Configured: stated, 0 if none; measured: average so far.",
       model);
-  for (size_t d = 0; d < kLinkEnds.size(); ++d) {
+  const auto ends = LinkEndsWith(storage_);
+  for (size_t d = 0; d < ends.size(); ++d) {
     const ActivitySnapshot::Direction& link = activity.links[d];
-    const Labels at = {{"src", kLinkEnds[d].source}, {"dst", kLinkEnds[d].target}};
+    const Labels at = {{"src", ends[d].source}, {"dst", ends[d].target}};
     const auto moved = static_cast<double>(link.moved.value());
     const double seconds = InSeconds(link.busy);
     bytes.Add(moved, at);

@@ -35,6 +35,7 @@ class ActivityCollector final : public prometheus::Collectable {
   const std::string device_;
   const double configured_bandwidth_;
   const bool emulated_;
+  const Tier storage_;
   const std::function<ActivitySnapshot()> read_;
 
   mutable std::mutex mu_;

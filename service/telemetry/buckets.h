@@ -4,6 +4,7 @@
 #pragma once
 
 #include "prometheus/histogram.h"
+#include "scheduler/kv/residency.h"
 
 namespace sluice::buckets {
 
@@ -29,6 +30,9 @@ inline const Bounds kStepSeconds = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 inline const Bounds kRequestTokens = {1,    2,    5,    10,    20,    50,    100,    200,    500,
                                       1000, 2000, 5000, 10000, 20000, 50000, 100000, 1000000};
 inline const Bounds kRpcSeconds = {0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60};
+
+// The scheduler counts in these.
+inline const Bounds kResidencySeconds(Residency::kBounds.begin(), Residency::kBounds.end());
 
 // Cached tokens loaded per token computed. The first holds requests that loaded nothing.
 inline const Bounds kKappa = {0, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000};

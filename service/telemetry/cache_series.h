@@ -19,15 +19,18 @@ class CacheSeries {
   struct Tier {
     prometheus::Gauge &capacity, &used, &pinned, &ratio;
   };
-  void SetTier(const Tier& series, const TierStats& tier) const;
+  static void SetTier(const Tier& series, const TierStats& tier, double block_bytes);
 
-  const double block_bytes_;
+  const double block_bytes_;  // on the host; what moves over the link
+  const double device_block_bytes_;
+  const double disk_block_bytes_;
   std::vector<Tier> tiers_;
   prometheus::Gauge& reserved_;
   std::vector<MirroredCounter> prompt_tokens_;  // by tier, then computed
   MirroredCounter recomputed_;
   MirroredCounter generated_;
   std::vector<MirroredCounter> evictions_;
+  std::vector<MirroredHistogram> residency_;  // by tier
   MirroredCounter corrupt_;
   prometheus::Gauge& spills_;
   std::vector<prometheus::Gauge*> disk_off_;  // reads, writes

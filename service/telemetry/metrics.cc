@@ -6,6 +6,7 @@
 #include "service/telemetry/activity_collector.h"
 #include "service/telemetry/buckets.h"
 #include "service/telemetry/cache_series.h"
+#include "service/telemetry/kv_event_series.h"
 #include "service/telemetry/process_collector.h"
 #include "service/telemetry/request_series.h"
 #include "service/telemetry/series.h"
@@ -59,7 +60,8 @@ class Metrics::Impl {
         requests(make),
         tenants(make),
         cache(make, info),
-        steps(make),
+        kv_events(make),
+        steps(make, info.storage_tier),
         activity(
             std::make_shared<ActivityCollector>(info, model, std::move(options.read_activity))) {
     SetInfo(make, info, options.policy);
@@ -74,6 +76,7 @@ class Metrics::Impl {
   RequestSeries requests;
   TenantSeries tenants;
   CacheSeries cache;
+  KvEventSeries kv_events;
   StepSeries steps;
   const std::shared_ptr<ActivityCollector> activity;
   RecentQuantiles first_token;
@@ -141,6 +144,10 @@ void Metrics::OnRefused(int tenant) {
   impl_->requests.OnRefused();
   impl_->tenants.OnRefused(tenant);
 }
+
+void Metrics::OnKvEvents(size_t count) { impl_->kv_events.OnEvents(count); }
+void Metrics::OnKvSubscribed() { impl_->kv_events.OnSubscribed(); }
+void Metrics::OnKvUnsubscribed(absl::StatusCode code) { impl_->kv_events.OnUnsubscribed(code); }
 
 void Metrics::OnRpc(const char* service, const char* method, absl::StatusCode code,
                     absl::Duration took) {

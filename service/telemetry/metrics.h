@@ -6,9 +6,11 @@
 // (tenant_series.h). Counters that mirror totals kept elsewhere (scheduler stats) are advanced by
 // the difference once per engine turn; device and link activity is read when somebody scrapes.
 //
-// Thread-safe; Observe() and On…() are called by the engine thread, except OnRefused() and OnRpc().
+// Thread-safe; Observe() and On…() are called by the engine thread, except OnRefused(), OnRpc() and
+// those of subscriptions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -69,6 +71,11 @@ class Metrics {
   // after.
   void OnRefused();
   void OnRefused(int tenant);
+
+  // KV blocks that subscribers are told of; a SubscribeKvEvents stream that begins, or ends.
+  void OnKvEvents(size_t count);
+  void OnKvSubscribed();
+  void OnKvUnsubscribed(absl::StatusCode code);
 
   // One handled rpc. `service` and `method` are compile-time names.
   void OnRpc(const char* service, const char* method, absl::StatusCode code, absl::Duration took);

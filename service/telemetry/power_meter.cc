@@ -16,20 +16,11 @@ std::shared_ptr<PowerMeter> PowerMeter::OfThisMachine(std::function<absl::Time()
 
 PowerMeter::PowerMeter(std::vector<std::unique_ptr<PowerSource>> sources,
                        std::function<absl::Time()> clock, absl::Duration interval)
-    : clock_(std::move(clock)), interval_(interval), sources_(std::move(sources)) {
+    : clock_(std::move(clock)), sources_(std::move(sources)) {
   std::erase(sources_, nullptr);
   if (sources_.empty()) return;
   Sample();
-  thread_ = std::thread([this] { ThreadMain(); });
-}
-
-PowerMeter::~PowerMeter() {
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    stopping_ = true;
-    stop_.notify_all();
-  }
-  if (thread_.joinable()) thread_.join();
+  thread_.emplace([this] { Sample(); }, interval);
 }
 
 void PowerMeter::Sample() {
@@ -39,17 +30,6 @@ void PowerMeter::Sample() {
   }
   std::lock_guard<std::mutex> lock(mu_);
   readings_ = std::move(readings);
-}
-
-void PowerMeter::ThreadMain() {
-  for (;;) {
-    {
-      std::unique_lock<std::mutex> lock(mu_);
-      stop_.wait_for(lock, absl::ToChronoNanoseconds(interval_), [this] { return stopping_; });
-      if (stopping_) return;
-    }
-    Sample();
-  }
 }
 
 std::vector<PowerReading> PowerMeter::readings() const {

@@ -5,16 +5,16 @@
 // Thread-safe.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "prometheus/collectable.h"
+#include "service/telemetry/periodic.h"
 #include "service/telemetry/power_source.h"
 
 namespace sluice {
@@ -26,9 +26,6 @@ class PowerMeter final : public prometheus::Collectable {
 
   PowerMeter(std::vector<std::unique_ptr<PowerSource>> sources, std::function<absl::Time()> clock,
              absl::Duration interval = absl::Seconds(1));
-  ~PowerMeter() override;
-  PowerMeter(const PowerMeter&) = delete;
-  PowerMeter& operator=(const PowerMeter&) = delete;
 
   // The latest sample; empty if nothing here counts energy.
   std::vector<PowerReading> readings() const;
@@ -39,18 +36,14 @@ class PowerMeter final : public prometheus::Collectable {
 
  private:
   void Sample();
-  void ThreadMain();
 
   const std::function<absl::Time()> clock_;
-  const absl::Duration interval_;
   std::vector<std::unique_ptr<PowerSource>> sources_;  // the thread's, once it runs
 
   mutable std::mutex mu_;
-  std::condition_variable stop_;
-  bool stopping_ = false;               // guarded by mu_
   std::vector<PowerReading> readings_;  // guarded by mu_
 
-  std::thread thread_;  // last: everything above is ready when it starts
+  std::optional<Periodic> thread_;  // last: everything above is ready when it starts
 };
 
 }  // namespace sluice

@@ -1,66 +1,30 @@
-// NVML by dlopen, so that one binary runs with and without NVIDIA's driver. The few declarations
-// below are what its documentation states (NVML API reference, "Device Queries"); handles are
-// opaque, return codes are ints with 0 for success, energy is in millijoules since the driver was
-// loaded (Volta and later), power in milliwatts.
-
-#include <dlfcn.h>
+// GPUs by NVML: energy counted by the device where it can (Volta and later), else its power times
+// the time.
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "service/telemetry/nvml.h"
 #include "service/telemetry/power_source.h"
 
 namespace sluice {
 namespace {
 
-using NvmlDevice = void*;
-constexpr int kSuccess = 0;
-constexpr double kMilli = 1e-3;
-
-// The functions that are used. All there, or the library is not.
-struct NvmlLibrary {
-  void* handle = nullptr;
-  int (*init)() = nullptr;
-  int (*shutdown)() = nullptr;
-  int (*count)(unsigned int*) = nullptr;
-  int (*by_index)(unsigned int, NvmlDevice*) = nullptr;
-  int (*energy)(NvmlDevice, unsigned long long*) = nullptr;  // NOLINT(google-runtime-int): ABI
-  int (*power)(NvmlDevice, unsigned int*) = nullptr;
-
-  template <class Function>
-  bool Find(const char* name, Function* function) const {
-    *function = reinterpret_cast<Function>(dlsym(handle, name));
-    return *function != nullptr;
-  }
-  bool FindAll() {
-    return Find("nvmlInit_v2", &init) && Find("nvmlShutdown", &shutdown) &&
-           Find("nvmlDeviceGetCount_v2", &count) &&
-           Find("nvmlDeviceGetHandleByIndex_v2", &by_index) &&
-           Find("nvmlDeviceGetTotalEnergyConsumption", &energy) &&
-           Find("nvmlDeviceGetPowerUsage", &power);
-  }
-};
-
-class Nvml final : public PowerSource {
+class NvmlPower final : public PowerSource {
  public:
-  Nvml(const NvmlLibrary& library, absl::Time now) : library_(library), last_(now) {
-    unsigned int count = 0;
-    if (library_.count(&count) != kSuccess) count = 0;
-    for (unsigned int i = 0; i < count; ++i) {
-      Gpu gpu;
-      if (library_.by_index(i, &gpu.handle) != kSuccess) continue;
+  NvmlPower(std::shared_ptr<const NvmlLibrary> library, absl::Time now)
+      : library_(std::move(library)), last_(now) {
+    for (unsigned i = 0; i < library_->Count(); ++i) {
+      const std::optional<NvmlLibrary::Device> device = library_->ByIndex(i);
+      if (!device.has_value()) continue;
+      Gpu gpu{.handle = *device, .start = library_->EnergySinceDriverLoad(*device), .reading = {}};
       gpu.reading.device = absl::StrCat("gpu", i);
-      gpu.counts_energy = library_.energy(gpu.handle, &gpu.start_mj) == kSuccess;
-      if (gpu.counts_energy || ReadPower(gpu).has_value()) gpus_.push_back(std::move(gpu));
+      if (gpu.start.has_value() || library_->Power(*device).has_value()) {
+        gpus_.push_back(std::move(gpu));
+      }
     }
   }
-  ~Nvml() override {
-    library_.shutdown();
-    dlclose(library_.handle);
-  }
-  Nvml(const Nvml&) = delete;
-  Nvml& operator=(const Nvml&) = delete;
 
   bool empty() const { return gpus_.empty(); }
 
@@ -69,12 +33,12 @@ class Nvml final : public PowerSource {
     last_ = now;
     std::vector<PowerReading> readings;
     for (Gpu& gpu : gpus_) {
-      gpu.reading.power = ReadPower(gpu).value_or(Watts(0));
-      unsigned long long mj = 0;  // NOLINT(google-runtime-int): ABI
-      if (!gpu.counts_energy) {   // before Volta: what it draws now, times the time
+      gpu.reading.power = library_->Power(gpu.handle).value_or(Watts(0));
+      if (!gpu.start.has_value()) {
         gpu.reading.energy += gpu.reading.power * Seconds(passed);
-      } else if (library_.energy(gpu.handle, &mj) == kSuccess && mj >= gpu.start_mj) {
-        const Joules total(static_cast<double>(mj - gpu.start_mj) * kMilli);
+      } else {
+        const Joules total =
+            library_->EnergySinceDriverLoad(gpu.handle).value_or(*gpu.start) - *gpu.start;
         gpu.reading.energy = std::max(gpu.reading.energy, total);
       }
       readings.push_back(gpu.reading);
@@ -84,19 +48,12 @@ class Nvml final : public PowerSource {
 
  private:
   struct Gpu {
-    NvmlDevice handle = nullptr;
-    unsigned long long start_mj = 0;  // NOLINT(google-runtime-int): ABI
-    bool counts_energy = false;
+    NvmlLibrary::Device handle = nullptr;
+    std::optional<Joules> start;  // nothing: the device does not count
     PowerReading reading;
   };
 
-  std::optional<Watts> ReadPower(const Gpu& gpu) const {
-    unsigned int mw = 0;
-    if (library_.power(gpu.handle, &mw) != kSuccess) return std::nullopt;
-    return Watts(static_cast<double>(mw) * kMilli);
-  }
-
-  const NvmlLibrary library_;
+  const std::shared_ptr<const NvmlLibrary> library_;
   std::vector<Gpu> gpus_;
   absl::Time last_;
 };
@@ -104,14 +61,9 @@ class Nvml final : public PowerSource {
 }  // namespace
 
 std::unique_ptr<PowerSource> OpenNvml(const std::string& library, absl::Time now) {
-  NvmlLibrary functions;
-  functions.handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (functions.handle == nullptr) return nullptr;
-  if (!functions.FindAll() || functions.init() != kSuccess) {
-    dlclose(functions.handle);
-    return nullptr;
-  }
-  auto nvml = std::make_unique<Nvml>(functions, now);
+  std::shared_ptr<const NvmlLibrary> functions = NvmlLibrary::Open(library);
+  if (functions == nullptr) return nullptr;
+  auto nvml = std::make_unique<NvmlPower>(std::move(functions), now);
   if (nvml->empty()) return nullptr;
   return nvml;
 }

@@ -2,8 +2,11 @@
 // that mirror a running total advance by the difference.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
@@ -28,6 +31,32 @@ class MirroredCounter {
  private:
   prometheus::Counter* counter_;
   double last_ = 0;
+};
+
+// A histogram that follows counts kept elsewhere, per bucket; the last is that of the rest.
+class MirroredHistogram {
+ public:
+  explicit MirroredHistogram(prometheus::Histogram& histogram) : histogram_(&histogram) {}
+
+  // REQUIRES: as many counts as the histogram has buckets, the last one included.
+  template <class Counts>
+  void Follow(const Counts& counts, double sum) {
+    std::vector<double> more(counts.size());
+    last_.resize(counts.size());
+    double any = 0;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      more[i] = static_cast<double>(counts[i] - last_[i]);
+      last_[i] = counts[i];
+      any += more[i];
+    }
+    if (any > 0) histogram_->ObserveMultiple(more, sum - sum_);
+    if (any > 0) sum_ = sum;
+  }
+
+ private:
+  prometheus::Histogram* histogram_;
+  std::vector<int64_t> last_;
+  double sum_ = 0;
 };
 
 // Declares families in one registry, all with the same constant labels.

@@ -18,7 +18,7 @@ Labels With(Labels labels, const char* key, const char* value) {
 
 }  // namespace
 
-StepSeries::StepSeries(SeriesMaker& make)
+StepSeries::StepSeries(SeriesMaker& make, Tier storage)
     : phases_(make.Counters("sluice_step_phase_seconds_total",
                             "Wall time by kind of step; one phase always runs.")),
       phase_({&phases_.Add({{"phase", "prefill"}}), &phases_.Add({{"phase", "decode"}}),
@@ -38,7 +38,7 @@ StepSeries::StepSeries(SeriesMaker& make)
   auto& size = make.Histograms("sluice_kv_transfer_size_bytes", "Bytes of a copy.");
   auto& queued =
       make.Histograms("sluice_kv_transfer_queue_seconds", "Wait of a copy for the link.");
-  for (const LinkEnds& ends : kLinkEnds) {
+  for (const LinkEnds& ends : LinkEndsWith(storage)) {
     const Labels at = {{"src", ends.source}, {"dst", ends.target}};
     links_.push_back({&ops.Add(With(at, "outcome", "ok")), &ops.Add(With(at, "outcome", "failed")),
                       &ops.Add(With(at, "outcome", "cancelled")), &in_flight.Add(at),

@@ -12,7 +12,8 @@ namespace sluice {
 
 class StepSeries {
  public:
-  explicit StepSeries(SeriesMaker& make);
+  // `storage`: what is behind the host, for the labels of links.
+  StepSeries(SeriesMaker& make, Tier storage);
 
   // `wall`: the time since start, up to now; what no step took of it was idle.
   void Observe(absl::Duration wall);

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "scheduler/base/check.h"
 #include "scheduler/cost/coefficients.h"
 #include "service/calibration/calibration_file.h"
+#include "service/calibration/codec_cost.h"
 #include "service/calibration/cpu_calibration.h"
 #include "tests/support/random_checkpoint.h"
 
@@ -34,11 +36,13 @@ struct Flags {
   int64_t context = 2048;
   std::vector<double> links = {0, 2, 1, 0.5};
   int repeat = 5;
+  std::string codec = "raw";
 };
 
 constexpr int64_t kBlock = 32;
 constexpr int64_t kQueries[] = {1, 2, 4, 8, 16, 32, 64, 128};
 constexpr int64_t kMostQueries = 128;
+constexpr LayerShape kShape{2048, 8192, 32, 8, 64};
 
 testing::RandomModelSpec Spec() {
   testing::RandomModelSpec spec;
@@ -69,6 +73,7 @@ class Machine {
     options.max_step_tokens = Tokens(kMostQueries);
     options.threads = flags.threads;
     options.link_gbps = gbps;
+    options.host_codec = *ParseKvCodecKind(flags.codec);
     backend_ = *CpuBackend::Create(model.config(), model.checkpoint(), options);
     backend_->SetCopyListener([this] {
       const std::lock_guard<std::mutex> lock(mu_);
@@ -232,10 +237,21 @@ nlohmann::json MeasureLink(const testing::RandomModel& model, const Flags& flags
           {"predicted_crossover", Crossover(predicted_load, predicted_in_place)}};
 }
 
+void PriceCodec(const Flags& flags, std::optional<ByteRate> link, CostCoefficients& cost) {
+  CodecCostOptions options;
+  options.codec = *ParseKvCodecKind(flags.codec);
+  options.shape = kShape;
+  options.layers = Spec().layers;
+  options.block_tokens = Tokens(kBlock);
+  options.threads = flags.threads;
+  options.link = link;
+  SLUICE_CHECK(PriceHostCodec(options, cost).ok());
+}
+
 int Main(const Flags& flags) {
   const testing::RandomModel model(Spec());
   CpuCalibrationOptions options;
-  options.shape = {2048, 8192, 32, 8, 64};
+  options.shape = kShape;
   options.layers = Spec().layers;
   options.threads = flags.threads;
   options.large = MiB(256);
@@ -253,12 +269,17 @@ int Main(const Flags& flags) {
   result["context"] = flags.context;
   result["layers"] = Spec().layers;
   result["seed"] = 1;
-  result["host_attention_gflops"] = calibration->profile.host_attention.value() / 1e9;
+  result["codec"] = flags.codec;
   for (const double gbps : flags.links) {
     if (gbps > 0) request.link = ByteRate(gbps * 1e9);
     const auto loaded = LoadCalibration(request);
     SLUICE_CHECK(loaded.ok());
-    result["links"].push_back(MeasureLink(model, flags, gbps, loaded->cost));
+    CostCoefficients cost = loaded->cost;
+    if (flags.codec != "raw") PriceCodec(flags, request.link, cost);
+    result["in_place_read_us_per_token"] = cost.per_in_place_read.value() * 1e6;
+    result["in_place_reread_us_per_token"] = cost.per_in_place_reread.value() * 1e6;
+    result["in_place_tile"] = cost.in_place_tile.value();
+    result["links"].push_back(MeasureLink(model, flags, gbps, cost));
   }
   std::printf("%s\n", result.dump(1).c_str());
   return 0;
@@ -274,6 +295,9 @@ int main(int argc, char** argv) {
   app.add_option("--context", flags.context, "tokens on the host")->capture_default_str();
   app.add_option("--link-gbps", flags.links, "rates to pace the link to; 0 = memory");
   app.add_option("--repeat", flags.repeat, "measurements of each step")->capture_default_str();
+  app.add_option("--codec", flags.codec, "of the host pool")
+      ->check(CLI::IsMember({"raw", "fp8", "int8"}))
+      ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   return sluice::Main(flags);
 }

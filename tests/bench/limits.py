@@ -12,6 +12,7 @@ saturation  all requests at once: makespan over the bound (all link or all prefi
 import argparse
 import json
 import pathlib
+import statistics
 import sys
 
 import simulating
@@ -19,6 +20,7 @@ import simulating
 WORKLOADS = ("kappa-mix", "sharegpt", "uniform", "agentic", "narrativeqa")
 LINKS = (0.2, 1, 5, 15, 55)
 LOADS = (0.5, 0.92)
+SEEDS = (1, 2, 3)  # of regret; saturation has the first
 MACHINE = ["--model", "llama-3.1-8b", "--hardware", "h100-pcie5"]
 
 
@@ -27,18 +29,19 @@ def policies(sluice, flags):
 
 
 def regret(sluice, requests):
+    """One cell per workload, link and load: each seed's ratio, and their geometric mean. Which requests
+    meet is chance, so that single runs differ by a few percent either way."""
     for workload in WORKLOADS:
         for link in LINKS:
             for load in LOADS:
-                p = policies(sluice, ["--workload", workload, "--requests", requests, "--max-input", 120000,
-                                      "--utilization", load, "--host-kv-gib", 256, "--link", link,
-                                      "--policy", "slack,slack@offload-off"])
-                with_tier, without = p["slack"], p["slack@offload-off"]
+                runs = [policies(sluice, ["--workload", workload, "--requests", requests, "--max-input", 120000,
+                                          "--utilization", load, "--host-kv-gib", 256, "--link", link,
+                                          "--seed", seed, "--policy", "slack,slack@offload-off"]) for seed in SEEDS]
+                ttft = [(p["slack"]["ttft_s"], p["slack@offload-off"]["ttft_s"]) for p in runs]
+                ratios = [with_tier["mean"] / without["mean"] for with_tier, without in ttft]
                 yield {"workload": workload, "link_gbps": link, "load": load,
-                       "ttft_mean_s": with_tier["ttft_s"]["mean"],
-                       "ttft_mean_s_without": without["ttft_s"]["mean"],
-                       "ratio": with_tier["ttft_s"]["mean"] / without["ttft_s"]["mean"],
-                       "p99_ratio": with_tier["ttft_s"]["p99"] / without["ttft_s"]["p99"]}
+                       "ratio": statistics.geometric_mean(ratios), "ratios": ratios,
+                       "p99_ratio": statistics.geometric_mean([a["p99"] / b["p99"] for a, b in ttft])}
 
 
 def saturation(sluice, traces, requests):
@@ -70,9 +73,9 @@ def main():
             sections[name].append(cell)
             print(name, json.dumps(cell), file=sys.stderr, flush=True)
     worst = max(sections["regret"], key=lambda c: c["ratio"])
-    head = {"benchmark": "limits", "simulated": True, "seed": 1, "requests": flags.requests,
+    head = {"benchmark": "limits", "simulated": True, "seeds": SEEDS, "requests": flags.requests,
             "command": "tests/bench/limits.py BUILD TRACES OUT", "machine": " ".join(MACHINE),
-            "worst_regret": worst}
+            "worst_regret": worst, "worst_regret_of_one_run": max(max(c["ratios"]) for c in sections["regret"])}
     simulating.write(flags.out, head, sections)
     print("worst regret", worst, file=sys.stderr)
 

@@ -2,6 +2,9 @@
 //
 // Each test starts with a fresh machine and ends with: no diagnostics, nothing leaked. A test that
 // provokes diagnostics takes them with TakeDiagnostics().
+//
+// tests/gpu compiles the same tests against the real runtime; then cuda_emu/control.h is answered
+// by a real device, and a test is skipped where there is none.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,6 +15,9 @@
 
 #include "backend/cuda/gpu/gpu.h"
 #include "cuda_emu/control.h"
+#if !defined(SLUICE_CUDA_EMU)
+#include "tests/gpu/real_float.h"
+#endif
 
 // gcc and clang announce sanitizers differently.
 #if defined(__has_feature)

@@ -1,237 +1,142 @@
 #!/usr/bin/env python3
 """Deletes one synchronising statement at a time and asks the tests whether they notice.
 
-    tests/cuda_on_cpu/mutate.py --variant BUILD:TARGET[:ARGUMENTS] [--variant ...]
-        [--statement REGEX ...] [--jobs N] [--list] SOURCE ...
+    python3 tests/cuda_on_cpu/mutate.py BUILD [--tsan BUILD] [--group NAME ...] [--seeds 0,1,2]
+                                        [--only FILE[:LINE]] [--jobs N] [--record FILE] [--list]
 
-Each barrier, fence, wait, event record and synchronise of the SOURCEs (.cu, .cuh, .cc, .h) is removed
-in a copy; what depends on it is compiled with the commands of BUILD (a configured and built Ninja
-folder), TARGET (a test program) is linked with it and run with ARGUMENTS. A mutant is killed if any
-variant fails, does not end in time, or does not link. The tree itself is not touched.
+Each barrier, fence, wait, event record and synchronise of the sources in mutation/targets.py is
+removed in a copy; what depends on it is compiled with the commands of BUILD (a configured and built
+Ninja folder), linked into the tests that must notice, and run, once per seed of the emulation and
+then once in the ThreadSanitizer folder. The tree itself is not touched. A mutant is
 
-Exits 1 if a mutant survives: then a test is missing, or the statement is redundant and goes.
+    caught      a test fails, crashes, does not end in time, or ThreadSanitizer reports a race
+    redundant   nobody notices, and targets.py says why nobody can
+    SURVIVED    nobody notices: a test is missing, or the statement is redundant and goes
 
-    tests/cuda_on_cpu/mutate.py --variant build/release:cuda_emu_seeded_bug_test \\
-        --variant build/tsan:cuda_emu_race:none_pipeline tests/cuda_on_cpu/emulation/seeded_run.cc
+Exits 1 if a mutant survives, or if one that is called redundant is noticed. --record writes the
+table as JSON. All kernels: about 5 minutes.
 """
 
 import argparse
+import collections
 import concurrent.futures
-import dataclasses
+import datetime
+import json
+import os
 import pathlib
-import re
-import shlex
-import subprocess
+import platform
 import sys
-import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from mutation import statements, targets, trial  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DEVICE = [r"__syncthreads", r"__syncwarp", r"__threadfence\w*", r"cp_async_wait", r"cp_async_commit",
-          r"barrier_sync", r"barrier_arrive"]
-HOST = [r"cudaStreamWaitEvent", r"cudaEventRecord", r"cudaStreamSynchronize",
-        r"cudaEventSynchronize", r"cudaDeviceSynchronize"]
-TIME_LIMIT_S = 300
 
 
-@dataclasses.dataclass(frozen=True)
-class Mutant:
-    source: pathlib.Path  # relative to ROOT
-    line: int
-    statement: str
-    text: str  # the whole file without it
+def mutants_of(groups, only):
+    """(group, mutant) of every statement that is tried."""
+    for group in groups:
+        for source in group.sources:
+            text = (ROOT / source).read_text()
+            for mutant in statements.find(source, text, group.calls):
+                if not only or f"{mutant.source}:{mutant.line}:".find(only) >= 0:
+                    yield group, mutant
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    build: pathlib.Path
-    target: str
-    arguments: tuple
-
-    def __str__(self):
-        return " ".join([f"{self.build.name}:{self.target}", *self.arguments])
-
-
-def closing(text, opening):
-    """The index behind the parenthesis that closes the one at `opening`."""
-    depth = 0
-    for i in range(opening, len(text)):
-        depth += {"(": 1, ")": -1}.get(text[i], 0)
-        if depth == 0:
-            return i + 1
-    return len(text)
+def judge(group, mutant, how):
+    """(verdict, remark) from what noticed the mutant, or from nobody."""
+    reason = group.reason_if_redundant(mutant)
+    if how and reason:
+        return "SURVIVED", f"called redundant, but noticed: {how}"
+    if how:
+        return "caught", how
+    return ("redundant", reason) if reason else ("SURVIVED", "")
 
 
-def find_mutants(source, extra):
-    """One mutant per statement; calls inside comments and larger expressions are left alone."""
-    text = (ROOT / source).read_text()
-    names = "|".join(DEVICE + HOST + extra)
-    # Optionally behind `return` or inside an error-checking macro or a cast to void.
-    pattern = re.compile(r"(?P<ret>\breturn\s+)?(?P<wrap>[A-Z][A-Z_]+\(\s*|static_cast<void>\(\s*)?"
-                         rf"(?<![\w.>])(?:\w+(?:\.|->|::))*(?:{names})(?:<[^;()]*>)?\(")
-    for match in pattern.finditer(text):
-        line_start = text.rfind("\n", 0, match.start()) + 1
-        if "//" in text[line_start:match.start()]:
-            continue
-        first = text.index("(", match.start())
-        end = closing(text, first)
-        rest = re.match(r"\s*;", text[end:])
-        before = text[:match.start()].rstrip()
-        if not rest or (before and before[-1] not in ";{})" and not before.endswith("else")):
-            continue
-        end += rest.end()
-        replacement = "return cudaSuccess;" if match.group("ret") else ";"
-        statement = " ".join(text[match.start():end].split())
-        yield Mutant(source, text.count("\n", 0, match.start()) + 1, statement,
-                     text[:match.start()] + replacement + text[end:])
+def try_all(work, variants_of, jobs):
+    """Rows of the table, printed as they come."""
+    rows = []
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        tried = pool.map(lambda gm: trial.notice(ROOT, gm[1], variants_of(gm[0])), work)
+        for (group, mutant), how in zip(work, tried):
+            verdict, remark = judge(group, mutant, how)
+            rows.append({"group": group.name, "source": mutant.source, "line": mutant.line,
+                         "statement": mutant.statement, "verdict": verdict, "by": remark})
+            print(f"{verdict:9} {mutant.source}:{mutant.line}: {mutant.statement}"
+                  f"{'  [' + remark + ']' if remark else ''}", flush=True)
+    return rows
 
 
-class Build:
-    """The commands of one Ninja folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.deps = self._read_deps()
-
-    def _ninja(self, *arguments):
-        return subprocess.run(["ninja", "-C", str(self.folder), *arguments], capture_output=True,
-                              text=True, check=True).stdout
-
-    def _read_deps(self):
-        """object -> the sources it was compiled from, as absolute paths."""
-        deps, current = {}, None
-        for line in self._ninja("-t", "deps").splitlines():
-            if line and not line[0].isspace() and ": #deps" in line:
-                current = deps.setdefault(line.split(": #deps")[0], set())
-            elif line.strip() and current is not None:
-                current.add(str((self.folder / line.strip()).resolve()))
-        return deps
-
-    def commands(self, target):
-        """(compile commands by object, the link command), both as argument lists."""
-        lines = [line for line in self._ninja("-t", "commands", target).splitlines()
-                 if not line.startswith("ninja:")]
-        compiles = {}
-        for line in lines:
-            words = shlex.split(line)
-            if "-c" in words and "-o" in words:
-                compiles[words[words.index("-o") + 1]] = words
-        link = [line for line in lines if " -o " in line and " -c " not in line][-1]
-        link = re.sub(r"^: && | && :.*$", "", link).split(" && ")[0]
-        return compiles, shlex.split(link)
+def cpu_name():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
-def compile_mutant(build, command, mutant, shadow):
-    """Compiles one object with the shadow copy of the mutated file in front; its path, or None."""
-    words = [w for w in command if w not in ("-Werror",)]
-    source = words[words.index("-c") + 1]
-    if pathlib.Path(build.folder / source).resolve() == ROOT / mutant.source:
-        words[words.index("-c") + 1] = str(shadow / mutant.source)
-    output = shadow / (pathlib.Path(source).name + ".o")
-    words[words.index("-o") + 1] = str(output)
-    for option in ("-MT", "-MF"):
-        if option in words:
-            del words[words.index(option):words.index(option) + 2]
-    words = [w for w in words if w != "-MD"]
-    first = next(i for i, w in enumerate(words) if w.startswith("-I"))
-    words.insert(first, f"-I{shadow}")
-    done = subprocess.run([*words, "-w"], cwd=build.folder, capture_output=True)
-    return output if done.returncode == 0 else None
+def record(path, rows, counts, seeds, minutes):
+    table = {
+        "benchmark": "mutation run of the synchronisation of CUDA kernels and pipelines",
+        "command": " ".join(["python3", "tests/cuda_on_cpu/mutate.py",
+                             *[a for a in sys.argv[1:] if not a.startswith("/")]]),
+        "date": datetime.date.today().isoformat(),
+        "machine": {"cpu": cpu_name(), "cpus": os.cpu_count()},
+        "seeds": seeds,
+        "minutes": round(minutes, 1),
+        "mutants": len(rows),
+        **counts,
+    }
+    head = json.dumps(table, indent=2)[:-2]
+    lines = ",\n".join("    " + json.dumps(row) for row in rows)
+    path.write_text(f'{head},\n  "rows": [\n{lines}\n  ]\n}}\n')
 
 
-def link_and_run(build, link, objects, replaced, variant, shadow):
-    """'' if the program passes, else how it failed."""
-    program = shadow / "program"
-    words = [w for w in link if w not in replaced]
-    words[words.index("-o") + 1] = str(program)
-    # Before the archives, whose members of the same symbols are then not taken.
-    at = words.index("-o")
-    words[at:at] = [str(o) for o in objects]
-    if subprocess.run(words, cwd=build.folder, capture_output=True).returncode != 0:
-        return "does not link"
-    try:
-        done = subprocess.run([str(program), *variant.arguments], cwd=build.folder,
-                              capture_output=True, timeout=TIME_LIMIT_S, text=True, errors="replace")
-    except subprocess.TimeoutExpired:
-        return "does not end"
-    if "WARNING: ThreadSanitizer" in done.stderr:
-        return "data race"
-    return "" if done.returncode == 0 else f"exit {done.returncode}"
-
-
-def try_mutant(builds, mutant, variant):
-    """'' if the mutant survives this variant."""
-    build, (compiles, link) = builds[variant]
-    mutated = str(ROOT / mutant.source)
-    affected = [o for o in compiles if mutated in build.deps.get(o, ())]
-    if not affected:
-        sys.exit(f"mutate: {variant.target} in {variant.build} is not built from {mutant.source}; "
-                 "build it first")
-    with tempfile.TemporaryDirectory() as folder:
-        shadow = pathlib.Path(folder)
-        copy = shadow / mutant.source
-        copy.parent.mkdir(parents=True)
-        copy.write_text(mutant.text)
-        objects = [compile_mutant(build, compiles[o], mutant, shadow) for o in affected]
-        if None in objects:
-            return "does not compile"
-        return link_and_run(build, link, objects, set(affected), variant, shadow)
-
-
-def parse_variant(text):
-    build, target, *arguments = text.split(":", 2)
-    folder = pathlib.Path(build)
-    return Variant(folder if folder.is_absolute() else ROOT / folder, target,
-                   tuple(shlex.split(arguments[0])) if arguments else ())
-
-
-def check_baseline(builds):
-    for variant, (build, (_, link)) in builds.items():
-        program = build.folder / link[link.index("-o") + 1]
-        done = subprocess.run([str(program), *variant.arguments], cwd=build.folder,
-                              capture_output=True, text=True, errors="replace")
-        if done.returncode != 0 or "WARNING: ThreadSanitizer" in done.stderr:
-            sys.exit(f"mutate: {variant} fails without any mutation")
-
-
-def judge(builds, mutant):
-    """(killed, how): the first variant that notices ends the trial."""
-    for variant in builds:
-        verdict = try_mutant(builds, mutant, variant)
-        if verdict == "does not compile":
-            return True, verdict
-        if verdict:
-            return True, f"{verdict} in {variant}"
-    return False, ""
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--tsan", type=pathlib.Path)
+    parser.add_argument("--group", action="append", default=[],
+                        help=f"of {', '.join(g.name for g in targets.GROUPS)}; all by default")
+    parser.add_argument("--only", default="", help="mutants whose FILE:LINE contains this")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--record", type=pathlib.Path)
+    parser.add_argument("--list", action="store_true", help="only show the mutants")
+    options = parser.parse_args()
+    unknown = set(options.group) - {g.name for g in targets.GROUPS}
+    if unknown:
+        parser.error(f"no group {', '.join(sorted(unknown))}")
+    return options
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", action="append", default=[], type=parse_variant)
-    parser.add_argument("--statement", action="append", default=[], help="more calls to delete")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--list", action="store_true", help="only show the mutants")
-    parser.add_argument("sources", nargs="+", type=pathlib.Path)
-    options = parser.parse_args()
-    mutants = [m for source in options.sources
-               for m in find_mutants(source.resolve().relative_to(ROOT), options.statement)]
-    if options.list or not options.variant:
-        for m in mutants:
-            print(f"{m.source}:{m.line}: {m.statement}")
+    options = parse()
+    groups = [g for g in targets.GROUPS if not options.group or g.name in options.group]
+    work = list(mutants_of(groups, options.only))
+    if options.list:
+        for group, m in work:
+            print(f"{group.name:12} {m.source}:{m.line}: {m.statement}")
         return 0
-    by_folder = {v.build: None for v in options.variant}
-    by_folder = {folder: Build(folder) for folder in by_folder}
-    builds = {v: (by_folder[v.build], by_folder[v.build].commands(v.target))
-              for v in options.variant}
-    check_baseline(builds)
-    survivors = 0
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for m, (killed, how) in zip(mutants, pool.map(lambda m: judge(builds, m), mutants)):
-            survivors += not killed
-            print(f"{'killed  ' if killed else 'SURVIVED'} {m.source}:{m.line}: {m.statement}"
-                  f"{'  [' + how + ']' if how else ''}", flush=True)
-    print(f"{len(mutants)} mutants, {len(mutants) - survivors} killed, {survivors} survived")
-    return 1 if survivors else 0
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    plain = trial.Build(options.build.resolve())
+    tsan = trial.Build(options.tsan.resolve()) if options.tsan else None
+
+    def variants_of(group):
+        return trial.variants(group, plain, tsan, seeds)
+
+    start = datetime.datetime.now()
+    for group in {g.name: g for g, _ in work}.values():
+        trial.check_baseline(variants_of(group))
+    rows = try_all(work, variants_of, options.jobs)
+    counts = collections.Counter({"caught": 0, "redundant": 0, "survived": 0})
+    counts.update(row["verdict"].lower() for row in rows)
+    print(f"{len(rows)} mutants: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
+    if options.record:
+        minutes = (datetime.datetime.now() - start).total_seconds() / 60
+        record(options.record, rows, dict(counts), seeds, minutes)
+    return 1 if counts["survived"] else 0
 
 
 if __name__ == "__main__":

@@ -402,6 +402,33 @@ def queries_name_our_metrics(documents, facts):
                 yield f"{name_of(document)}: asks about namespace {named}"
 
 
+def rules_name_our_metrics(documents, facts):
+    for document in of_kind(documents, "PrometheusRule"):
+        rules = [rule for group in document["spec"]["groups"] for rule in group["rules"]]
+        recorded = {rule["record"] for rule in rules if "record" in rule}
+        for rule in rules:
+            where = f"{name_of(document)}: {rule.get('record', rule.get('alert'))}"
+            for name in re.findall(r"\b[a-z]+:sluice_\w+:\w+", rule["expr"]):
+                if name not in recorded:
+                    yield f"{where}: there is no rule {name}"
+            for metric in re.findall(r"(?<![:\w])sluice_\w+", rule["expr"]):
+                if metric not in facts.metrics and re.sub("_(bucket|sum|count)$", "", metric) not in facts.metrics:
+                    yield f"{where}: the server exports no {metric}"
+            if "alert" in rule and "runbook_url" not in rule.get("annotations", {}):
+                yield f"{where}: no runbook_url"
+
+
+def dashboards_are_found(documents, _):
+    for document in of_kind(documents, "ConfigMap"):
+        files = document.get("data", {})
+        if not any(name.endswith(".json") and '"panels"' in text for name, text in files.items()):
+            continue
+        if get(document, "metadata", "labels", "grafana_dashboard") != "1":
+            yield f"{name_of(document)}: holds dashboards, but not the label that Grafana's sidecar looks for"
+        if sum(map(len, files.values())) > 900 << 10:
+            yield f"{name_of(document)}: a ConfigMap holds 1 MiB at most"
+
+
 def namespaces_are_set(documents, _):
     named = [d["metadata"]["name"] for d in of_kind(documents, "Namespace")]
     for document in documents:
@@ -417,4 +444,5 @@ CHECKS = (selectors_match, ports_exist, arguments_name_the_ports, probes_ask_wha
           probes_speak_the_protocol, flags_exist, budgets_let_nodes_drain, scalers_own_the_replicas,
           grace_is_long_enough, resources_are_guaranteed, memory_holds_the_pools, images_are_pinned,
           pods_are_restricted, volumes_fit, written_paths_are_writable, networks_are_closed,
-          accounts_are_small, routes_lead_somewhere, queries_name_our_metrics, namespaces_are_set)
+          accounts_are_small, routes_lead_somewhere, queries_name_our_metrics, rules_name_our_metrics,
+          dashboards_are_found, namespaces_are_set)

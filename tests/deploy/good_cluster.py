@@ -21,6 +21,11 @@ def good_cluster():
         {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "engine", **space}, "spec": {
             "scaleTargetRef": {"kind": "Deployment", "name": "engine"}, "minReplicas": 2, "maxReplicas": 8,
             "metrics": [{"type": "Pods", "pods": {"metric": {"name": "sluice_requests_waiting"}}}]}},
+        {"kind": "PrometheusRule", "metadata": {"name": "rules", **space}, "spec": {"groups": [{"name": "g", "rules": [
+            {"record": "model:sluice_waiting:sum", "expr": "sum(sluice_requests_waiting)"},
+            {"alert": "A", "expr": "model:sluice_waiting:sum > 1", "annotations": {"runbook_url": "u"}}]}]}},
+        {"kind": "ConfigMap", "metadata": {"name": "boards", "labels": {"grafana_dashboard": "1"}, **space},
+         "data": {"a.json": '{"panels": []}'}},
         {"kind": "Role", "metadata": {"name": "watcher", **space}, "rules": [
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]},
         {"kind": "Gateway", "metadata": {"name": "g", **space}, "spec": {"listeners": [{
@@ -38,7 +43,7 @@ def _pod():
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532,
                             "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [{
-            "name": "sluice", "image": "r:5000/sluice:0.3.0",
+            "name": "sluice", "image": "r:5000/sluice:0.4.0",
             "args": ["serve", "--host=0.0.0.0", "--port=50051", "--metrics-port=9090", "--model=/models/m",
                      "--threads=2", "--shutdown-timeout=45"],
             "ports": [{"name": "grpc", "containerPort": 50051}, {"name": "metrics", "containerPort": 9090}],

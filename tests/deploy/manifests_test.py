@@ -43,7 +43,10 @@ def exported_metrics():
     for path in glob.glob(os.path.join(ROOT, "service", "telemetry", "*.cc")) + glob.glob(
             os.path.join(ROOT, "service", "telemetry", "*.h")):
         with open(path, encoding="utf-8") as file:
-            names |= set(re.findall(r'"((?:sluice_|vllm:)\w+)"', file.read()))
+            text = file.read()
+        names |= set(re.findall(r'"((?:sluice_|vllm:)\w+)"', text))
+        for begin, end in re.findall(r'"(sluice_\w+_)", TierName\([^)]*\),\s*"(_\w+)"', text):
+            names |= {begin + tier + end for tier in ("disk", "remote")}
     return names
 
 
@@ -227,6 +230,13 @@ MUTATIONS = (
     (_put(_kind("Namespace"), "metadata", "labels", "pool", "no"), "does not admit routes"),
     (_put(_kind("HorizontalPodAutoscaler"), "spec", "metrics", 0, "pods", "metric", "name", "sluice_nope"),
      "exports no sluice_nope"),
+    (_put(_kind("PrometheusRule"), "spec", "groups", 0, "rules", 0, "expr", "rate(sluice_nope_bucket[5m])"),
+     "exports no sluice_nope_bucket"),
+    (_put(_kind("PrometheusRule"), "spec", "groups", 0, "rules", 1, "expr", "model:sluice_nope:sum > 1"),
+     "there is no rule model:sluice_nope:sum"),
+    (_put(_kind("PrometheusRule"), "spec", "groups", 0, "rules", 1, "annotations", {}), "no runbook_url"),
+    (_put(_kind("ConfigMap"), "metadata", "labels", {}), "not the label that Grafana's sidecar looks for"),
+    (_put(_kind("ConfigMap"), "data", "a.json", '{"panels": []}' + " " * (1 << 20)), "holds 1 MiB at most"),
     (_put(_kind("Service"), "metadata", "namespace", "other"), "in no namespace of this rendering"),
     (_put(_kind("Namespace"), "metadata", "labels", "pod-security.kubernetes.io/enforce", "baseline"),
      "does not enforce the restricted standard"),

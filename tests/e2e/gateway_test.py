@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import unittest
 import zipfile
 
 import harness
+import raw_grpc
 
 PROMPT = [400, 500, 600, 700, 410, 510, 610, 710]
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "config.json", "generation_config.json"}
@@ -109,13 +112,59 @@ class GatewayTest(harness.TestCase):
         self.run_client(again, "restarted", f"--last={facts['last']}")
         self.assertEqual(again.stop(), 0)
 
-    def test_without_a_prefix_cache_there_are_no_events(self):
-        server = self.start_server("--no-enable-prefix-caching")
-        done = subprocess.run([client_program(), f"--endpoint={server.endpoint}", "restarted",
-                               "--last=1"], capture_output=True, text=True, check=False,
-                              timeout=60 * harness.PATIENCE)
-        self.assertIn("have 12, want 11", done.stderr)  # UNIMPLEMENTED instead of OUT_OF_RANGE
-        self.assertEqual(server.stop(), 0)
+    def test_events_may_be_off(self):
+        for flag in ("--no-enable-prefix-caching", "--kv-events=off"):
+            server = self.start_server(flag)
+            done = subprocess.run([client_program(), f"--endpoint={server.endpoint}", "restarted",
+                                   "--last=1"], capture_output=True, text=True, check=False,
+                                  timeout=60 * harness.PATIENCE)
+            self.assertIn("have 12, want 11", done.stderr)  # UNIMPLEMENTED instead of OUT_OF_RANGE
+            self.assertEqual(server.stop(), 0)
+        wrong = harness.run_sluice("serve", "--kv-events=perhaps")
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("--kv-events", wrong.stderr)
+
+    def test_who_was_away_longer_than_events_are_kept_begins_anew_and_is_counted(self):
+        server = self.start_server("--device-kv-blocks=16", "--host-kv-blocks=32", "--policy=slack",
+                                   "--kv-events=8")
+        for i in range(12):
+            ids = ",".join(str(300 + i * 40 + j) for j in range(65))
+            done = server.client("generate", f"--prompt-ids={ids}", max_tokens=1)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreater(server.metric("sluice_kv_events_total"), 8)
+        reply = raw_grpc.call(server.port, "vllm.grpc.engine.VllmEngine/SubscribeKvEvents",
+                              raw_grpc.field(1, 1))
+        self.assertEqual(reply.code, 11)  # OUT_OF_RANGE
+        self.assertEqual(server.metric("sluice_kv_event_gaps_total", reason="too_old"), 1)
+        self.assertEqual(server.metric("sluice_kv_event_gaps_total", reason="fell_behind"), 0)
+        harness.wait_until(lambda: server.metric("sluice_kv_event_subscribers") == 0, "no subscriber")
+
+    def test_it_leaves_as_a_gateway_expects(self):
+        server = self.start_server(model=harness.slow_model())
+        with subprocess.Popen([client_program(), f"--endpoint={server.endpoint}", "leaving"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            self.assertEqual(client.stdout.readline(), "running 1\n")
+            server.signal(signal.SIGTERM)
+            _, errors = client.communicate(timeout=100 * harness.PATIENCE)
+            self.assertEqual(client.returncode, 0, errors)
+        self.assertEqual(server.wait(), 0)
+
+    def test_the_gateways_port_is_no_http_server(self):
+        server = self.start_server()
+        for path in ("/health", "/v1/models", "/"):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                said = connection.recv(1000)
+            self.assertNotIn(b" 200", said)
+
+    def test_the_clients_trace_is_in_the_log(self):
+        server = self.start_server("--log-level=debug")
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        reply = raw_grpc.call(server.port, raw_grpc.GENERATE, raw_grpc.vllm_generate([5], request_id="traced"),
+                              [f"traceparent: 00-{trace}-b7ad6b7169203331-01"])
+        self.assertEqual(reply.code, raw_grpc.OK, reply.message)
+        harness.wait_until(lambda: '"traced" OK' in server.log() and f"trace {trace}" in server.log(),
+                           "the end of the request in the log")
 
 
 if __name__ == "__main__":

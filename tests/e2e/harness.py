@@ -82,14 +82,14 @@ def last_json(text):
 
 class Server:
     """A running `sluice serve` on free ports. Ready when the constructor returns. model=None: no
-    --model, for --backend=sim."""
+    --model, for --backend=sim. `prefix`: a command that ends by exec of the one behind it."""
 
     _READY = re.compile(r"serving .* on 127\.0\.0\.1:(\d+), metrics on http://127\.0\.0\.1:(\d+)/")
 
-    def __init__(self, *arguments, model=DEMO_MODEL, start_timeout=60.0):
+    def __init__(self, *arguments, model=DEMO_MODEL, start_timeout=60.0, prefix=()):
         self.lines = []
         self._new_lines = queue.Queue()
-        command = [SLUICE, "serve", *(["--model", model] if model else []), "--host=127.0.0.1",
+        command = [*prefix, SLUICE, "serve", *(["--model", model] if model else []), "--host=127.0.0.1",
                    "--port=0", "--metrics-port=0", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -72,6 +72,53 @@ class CorruptionTest(DiskTestCase):
                 _, actual, found = self.check(directory, expected)
                 self.assertGreater(self.from_disk(actual), 0)
 
+    def harm_every_block(self, path, block_bytes, chance):
+        """One harm to each slot: a flipped bit, zeros, or another block's bytes. Returns how many slots."""
+        harmed = 0
+        with open(path, "r+b") as file:
+            before = b""
+            for slot in range(os.fstat(file.fileno()).st_size // block_bytes):
+                file.seek(slot * block_bytes)
+                block = bytearray(file.read(block_bytes))
+                intact = bytes(block)
+                how = chance.randrange(10)
+                if how == 0:
+                    block[:] = bytes(block_bytes)
+                elif how == 1 and before:
+                    block[:] = before
+                else:
+                    block[chance.randrange(block_bytes)] ^= 1 << chance.randrange(8)
+                before = intact
+                file.seek(slot * block_bytes)
+                file.write(block)
+                harmed += 1
+        return harmed
+
+    def test_a_thousand_injections_are_found_counted_and_computed(self):
+        directory, expected = self.fill()
+        path = os.path.join(self.folder(directory), "segment-000000")
+        block_bytes = self.block_bytes(directory)
+        chance = random.Random(7)
+        injected = found = 0
+        while injected < 1000:
+            harmed = self.harm_every_block(path, block_bytes, chance)
+            verified = harness.run_sluice("cache", "verify", f"--kv-disk-dir={directory}").stdout
+            # Slots that hold nothing now lie there harmed, too.
+            bad = int(verified.split(" bad")[0].split()[-1])
+            self.assertIn(f": 0 blocks good, {bad} bad, 0 records broken", verified)
+            self.assertLessEqual(bad, harmed)
+            injected += bad
+            server, actual, metrics = self.check(directory, expected)
+            self.assertEqual(self.from_disk(actual), 0)
+            counted = metrics.value(CORRUPT)
+            # Each block that a prompt reads; only those with output tokens are read by none.
+            self.assertLessEqual(counted, bad)
+            self.assertGreaterEqual(counted, bad - len(expected))
+            found += counted
+            self.settle(server)
+            self.assertEqual(server.stop(), 0)
+        print(f"{injected} blocks harmed, {found:.0f} read and found", flush=True)
+
     def test_flipped_bits_in_records(self):
         directory, expected = self.fill()
         path = os.path.join(self.folder(directory), "records")

@@ -15,10 +15,11 @@ DIRECTIONS = {("device", "host"), ("host", "device")}
 FAMILIES = {
     "sluice_kv_transfer_bytes_total": ("counter", {"src": TIERS, "dst": TIERS}),
     "sluice_kv_transfer_busy_seconds_total": ("counter", {"src": TIERS, "dst": TIERS}),
-    "sluice_kv_transfer_operations_total": ("counter", {"outcome": {"ok"}}),
-    "sluice_kv_transfer_seconds": ("histogram", {}),
-    "sluice_kv_transfer_size_bytes": ("histogram", {}),
-    "sluice_kv_transfer_queue_seconds": ("histogram", {}),
+    "sluice_kv_transfer_operations_total": (
+        "counter", {"src": TIERS, "dst": TIERS, "outcome": {"ok", "failed", "cancelled"}}),
+    "sluice_kv_transfer_seconds": ("histogram", {"src": TIERS, "dst": TIERS}),
+    "sluice_kv_transfer_size_bytes": ("histogram", {"src": TIERS, "dst": TIERS}),
+    "sluice_kv_transfer_queue_seconds": ("histogram", {"src": TIERS, "dst": TIERS}),
     "sluice_kv_transfer_inflight_bytes": ("gauge", {"src": TIERS}),
     "sluice_activity_seconds_total": (
         "counter", {"state": {"compute_only", "transfer_only", "both", "idle"}}),
@@ -35,7 +36,14 @@ FAMILIES = {
     "sluice_prompt_tokens_total": (
         "counter", {"source": {"computed", "device", "host", "disk", "remote"}}),
     "sluice_generated_tokens_total": ("counter", {}),
-    "sluice_kv_block_evictions_total": ("counter", {"tier": TIERS}),
+    "sluice_kv_block_evictions_total": ("counter", {"tier": TIERS, "reason": {"capacity"}}),
+    "sluice_kv_block_residency_seconds": ("histogram", {"tier": TIERS}),
+    "sluice_kv_events_total": ("counter", {}),
+    "sluice_kv_event_subscribers": ("gauge", {}),
+    "sluice_kv_event_gaps_total": ("counter", {"reason": {"fell_behind", "too_old"}}),
+    "sluice_link_bandwidth_bytes_per_second": (
+        "gauge", {"src": TIERS, "dst": TIERS, "kind": {"configured", "measured"}}),
+    "sluice_scheduler_predicted_ttft_seconds": ("histogram", {}),
     "sluice_requests_running": ("gauge", {}),
     "sluice_requests_waiting": ("gauge", {}),
     "sluice_requests_total": (
@@ -62,6 +70,19 @@ FAMILIES = {
     "sluice_build_info": ("gauge", {}),
     "sluice_config_info": ("gauge", {}),
 }
+# There after the first rpc.
+RPC_FAMILIES = {
+    "sluice_grpc_server_handled_total": ("counter", {"service": {"Inference"}, "method": {"Generate"}, "code": {"OK"}}),
+    "sluice_grpc_server_handling_seconds": ("histogram", {"service": {"Inference"}, "method": {"Generate"}}),
+}
+# There where the hardware counts.
+ENERGY_FAMILIES = {"sluice_energy_joules_total": "counter", "sluice_power_watts": "gauge"}
+# What gateways, endpoint pickers and autoscalers made for vLLM look for.
+VLLM_NAMES = """num_requests_running num_requests_waiting kv_cache_usage_perc cache_config_info
+    time_to_first_token_seconds inter_token_latency_seconds e2e_request_latency_seconds prompt_tokens_total
+    generation_tokens_total request_success_total prefix_cache_queries_total prefix_cache_hits_total
+    external_prefix_cache_queries_total external_prefix_cache_hits_total kv_offload_load_bytes_total
+    kv_offload_store_bytes_total kv_offload_load_time_total kv_offload_store_time_total""".split()
 
 
 def sample_name(name, kind):
@@ -78,15 +99,30 @@ class MetricsTest(harness.TestCase):
             self.records = server.generate_all(texts, concurrency=3, max_tokens=16, ignore_eos=True)
         return server
 
-    def test_every_family_is_there_from_the_start(self):
-        metrics = self.start_server().metrics()
-        for name, (kind, labels) in FAMILIES.items():
+    def check_families(self, metrics, families):
+        for name, (kind, labels) in families.items():
             with self.subTest(name):
                 self.assertEqual(metrics.types.get(name), kind)
                 self.assertTrue(metrics.helps.get(name))
                 for label, values in labels.items():
                     self.assertLessEqual(
                         values, metrics.label_values(sample_name(name, kind), label))
+
+    def aliases(self, server):
+        with harness.urllib.request.urlopen(
+                f"http://127.0.0.1:{server.metrics_port}/metrics/vllm", timeout=20) as response:
+            return exposition.parse(response.read().decode())
+
+    def test_every_family_is_there_from_the_start(self):
+        server = self.start_server()
+        metrics = server.metrics()
+        self.check_families(metrics, FAMILIES)
+        server.generate("Once", max_tokens=2)
+        self.check_families(server.metrics(), RPC_FAMILIES)
+        for name, kind in ENERGY_FAMILIES.items():
+            self.assertIn(metrics.types.get(name, kind), (kind,))
+        aliases = self.aliases(server)
+        self.assertEqual([name for name in VLLM_NAMES if f"vllm:{name}" not in aliases.types], [])
         self.assertTrue(all(name.startswith(("sluice_", "exposer_", "process_"))
                             for name in metrics.types))
 
@@ -113,6 +149,17 @@ class MetricsTest(harness.TestCase):
             self.assertLessEqual(metrics.value("sluice_kv_tier_used_bytes", tier=tier),
                                  metrics.value("sluice_kv_tier_capacity_bytes", tier=tier))
 
+    def test_blocks_that_left_a_tier_are_those_that_were_evicted(self):
+        server = self.busy_server()
+        self.assert_quiet(server)
+        metrics = server.metrics()
+        for tier in TIERS:
+            evicted = metrics.value("sluice_kv_block_evictions_total", tier=tier)
+            left = metrics.value("sluice_kv_block_residency_seconds_count", tier=tier)
+            self.assertGreaterEqual(left, evicted, tier)
+        self.assertGreater(metrics.value("sluice_kv_block_residency_seconds_sum", tier="device"), 0)
+        self.assertGreater(metrics.value("sluice_kv_events_total"), 0)
+
     def test_request_parts_sum_to_the_latency(self):
         metrics = self.busy_server().metrics()
         self.assertAlmostEqual(metrics.value("sluice_request_time_seconds_total"),
@@ -133,9 +180,7 @@ class MetricsTest(harness.TestCase):
         server = self.busy_server()
         self.assert_quiet(server)
         native = server.metrics()
-        with harness.urllib.request.urlopen(
-                f"http://127.0.0.1:{server.metrics_port}/metrics/vllm", timeout=20) as response:
-            aliases = exposition.parse(response.read().decode())
+        aliases = self.aliases(server)
         self.assertTrue(all(name.startswith(("vllm:", "exposer_")) for name in aliases.types))
         for alias, name, labels in (
                 ("vllm:num_requests_waiting", "sluice_requests_waiting", {}),

@@ -23,8 +23,9 @@ import harness
 
 GRAFANA = os.path.join(harness.ROOT, "deploy", "grafana")
 PROMETHEUS = os.path.join(harness.ROOT, "deploy", "prometheus")
-sys.path.insert(0, GRAFANA)
+sys.path[:0] = [GRAFANA, PROMETHEUS]
 import make_dashboards  # noqa: E402  pylint: disable=wrong-import-position
+import make_prometheusrule  # noqa: E402  pylint: disable=wrong-import-position
 import panel_queries  # noqa: E402  pylint: disable=wrong-import-position
 import render_panels  # noqa: E402  pylint: disable=wrong-import-position
 
@@ -203,6 +204,16 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(found.keys(), made.keys())
         for name, text in made.items():
             self.assertEqual(found[name], text, f"{name}: run deploy/grafana/make_dashboards.py")
+
+    def test_the_operators_rules_are_what_the_script_makes(self):
+        with open(os.path.join(PROMETHEUS, "prometheusrule.yaml"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), make_prometheusrule.make(),
+                             "run deploy/prometheus/make_prometheusrule.py")
+
+    def test_every_dashboard_is_in_the_config_map(self):
+        with open(os.path.join(GRAFANA, "kustomization.yaml"), encoding="utf-8") as file:
+            listed = re.findall(r"dashboards/\S+", file.read())
+        self.assertEqual(listed, sorted(f"dashboards/{name}" for name in make_dashboards.make_all()))
 
     def test_every_panel_asks_a_question_and_explains_itself(self):
         dashboards = panel_queries.load_dashboards()

@@ -11,7 +11,7 @@ import harness
 def http_port(server):
     """The port of the API, from the server's log; None if it is off."""
     for line in server.lines:
-        found = re.search(r"OpenAI-compatible API on http://127\.0\.0\.1:(\d+)/v1", line)
+        found = re.search(r"OpenAI-compatible API on https?://127\.0\.0\.1:(\d+)/v1", line)
         if found:
             return int(found.group(1))
     return None
@@ -35,10 +35,12 @@ class Response:
 
 
 class Connection:
-    """One connection to `port` of this machine."""
+    """One connection to `port` of this machine. `tls`: an ssl.SSLContext, or None."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60 * harness.PATIENCE)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._file = self.socket.makefile("rb")
 
     def __enter__(self):

@@ -8,6 +8,7 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 
 import harness
+import pictures
 
 LLAMA = ("--model=llama-3.1-70b", "--hardware=h100-pcie5")
 XHTML = "{http://www.w3.org/1999/xhtml}"
@@ -35,6 +36,15 @@ class PlanTest(harness.TestCase):
         self.plan("--report", path, *arguments)
         with open(path, encoding="utf-8") as file:
             return file.read()
+
+    def test_the_page_has_charts_that_stand_alone(self):
+        page = self.page("--model=llama-3.1-70b", "--hardware=h100-pcie5", "--link=15GB/s", "--workload=kappa-mix",
+                         "--what-if=link=55GB/s", "--what-if=kv-offload-dtype=fp8", "--what-if=hardware=gh200")
+        picture = pictures.charts(page)
+        ElementTree.fromstring(picture)
+        self.assertIn("Which plan is fastest where", picture)
+        self.assertLess(len(picture), 150 << 10)
+        pictures.keep("plan_report.svg", lambda: picture)
 
     def test_kappa_crit_of_the_paper(self):
         plan = json.loads(self.plan("--paper", "--json", *LLAMA))

@@ -9,6 +9,7 @@ import time
 import unittest
 
 import harness
+import pictures
 
 SERVER = ("--device-kv-blocks=64", "--host-kv-blocks=256", "--link-gbps=0.05", "--policy=fcfs")
 
@@ -81,6 +82,11 @@ class TerminalTest(TopTest):
     def screen(self):
         return self.tmux("capture-pane", "-p")
 
+    def screen_under_load(self):
+        """With colours, when all parts have something to show."""
+        time.sleep(5)
+        return pictures.terminal(self.tmux("capture-pane", "-e", "-p"))
+
     def wait_for(self, pattern):
         harness.wait_until(lambda: re.search(pattern, self.screen()), f"{pattern} on the terminal")
         return self.screen()
@@ -95,6 +101,7 @@ class TerminalTest(TopTest):
         self.assertLessEqual(len(lines), 24)
         self.assertIn("sluice top", lines[0])
         self.assertIn("bottleneck: ", lines[1])
+        pictures.keep("top.svg", self.screen_under_load)
         first = re.search(r"up (\d\d:\d\d:\d\d)", screen).group(1)
         self.wait_for(rf"up (?!{first})\d\d:")  # it goes on
         self.tmux("send-keys", "q")

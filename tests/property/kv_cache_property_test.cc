@@ -36,7 +36,7 @@ TEST(KvCacheDeterminismTest, SameCallsGiveTheSameDecisions) {
 TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
   KvWorld::Coverage sum;
   KvCache::Counters counters;
-  for (uint64_t seed = 0; seed < 500; ++seed) {
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
     KvWorld world(RandomKvWorldOptions(seed), seed);
     ASSERT_EQ(world.Run(), "") << "seed " << seed;
     const KvWorld::Coverage& c = world.coverage();
@@ -50,6 +50,14 @@ TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
     sum.victims += c.victims;
     sum.refusals_rechecked += c.refusals_rechecked;
     sum.removed_events += c.removed_events;
+    sum.pins += c.pins;
+    sum.pinned_loads += c.pinned_loads;
+    sum.pins_lost += c.pins_lost;
+    sum.evicted += c.evicted;
+    sum.evictions_kept += c.evictions_kept;
+    sum.shared_fronts += c.shared_fronts;
+    sum.stored_ahead += c.stored_ahead;
+    sum.found += c.found;
     const KvCache::Counters& k = world.cache().counters();
     counters.stores_gated += k.stores_gated;
     counters.stores_reused += k.stores_reused;
@@ -61,6 +69,7 @@ TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
     counters.host_evictions += k.host_evictions;
     counters.disk_evictions += k.disk_evictions;
     counters.revoked += k.revoked;
+    counters.pins_yielded += k.pins_yielded;
   }
   EXPECT_GT(sum.gaps, 100);
   EXPECT_GT(sum.in_place, 100);
@@ -82,6 +91,15 @@ TEST(KvCacheCoverageTest, RandomSchedulesReachEveryMove) {
   EXPECT_GT(counters.host_evictions, Blocks(500));
   EXPECT_GT(counters.disk_evictions, Blocks(100));
   EXPECT_GT(counters.revoked, 200);
+  EXPECT_GT(sum.pins, 1000);
+  EXPECT_GT(sum.pinned_loads, 50);
+  EXPECT_GT(sum.pins_lost, 100);
+  EXPECT_GT(sum.evicted, 1000);
+  EXPECT_GT(sum.evictions_kept, 200);
+  EXPECT_GT(sum.shared_fronts, 20);
+  EXPECT_GT(sum.stored_ahead, 50);
+  EXPECT_GT(sum.found, 500);
+  EXPECT_GT(counters.pins_yielded, Blocks(50));
 }
 
 }  // namespace

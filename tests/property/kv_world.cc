@@ -30,7 +30,8 @@ std::string KvWorld::Run() {
 }
 
 void KvWorld::Act() {
-  switch (Pick(0, 23)) {
+  now_ += absl::Milliseconds(Pick(0, 3));
+  switch (Pick(0, 27)) {
     case 0:
     case 1:
     case 2:
@@ -61,6 +62,16 @@ void KvWorld::Act() {
     case 12:
     case 13:
       return Take();
+    case 23:
+      return Found();
+    case 24:
+      return Pin();
+    case 25:
+      return Chance(0.5) ? EndPins() : Pin();
+    case 26:
+      return StoreAhead();
+    case 27:
+      return Chance(0.4) ? Evict() : StoreAhead();
     default:
       if (copies_.empty()) return Take();
       return FinishCopy(static_cast<size_t>(Pick(0, static_cast<int64_t>(copies_.size()) - 1)),
@@ -348,6 +359,7 @@ void KvWorld::FinishCopy(size_t which, bool may_fail) {
     if (outcome == CopyOutcome::kOk) target = c.sources[i];
   }
   const std::vector<int32_t> failed = fails ? ArriveInPart(c) : std::vector<int32_t>();
+  pins_may_end_ = outcome != CopyOutcome::kOk;
   const KvCache::CopyEnd end = cache_.OnCopyDone(c.copy.id, outcome, failed);
   if (end.direction != c.copy.direction || end.ok != (outcome == CopyOutcome::kOk)) {
     Fail("a copy ended as another");
@@ -379,6 +391,9 @@ void KvWorld::Drain() {
       Forget(live_.back().get(), Chance(0.5));
       AfterCall();
     } else {
+      pins_may_end_ = true;
+      cache_.ExpirePins(absl::InfiniteFuture());
+      AfterCall();
       return CheckDrained();
     }
   }

@@ -12,6 +12,7 @@
 // KvEvents gives exactly the blocks that are there.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -59,13 +60,21 @@ class KvWorld {
     int64_t not_adopted = 0;
     int64_t partial = 0;  // copies of which some blocks failed
     int64_t removed_events = 0;
+    int64_t pins = 0;            // blocks
+    int64_t pinned_loads = 0;    // of these, blocks that were still arriving
+    int64_t pins_lost = 0;       // calls that cost pins: the copy was bad
+    int64_t evicted = 0;         // blocks, on request
+    int64_t evictions_kept = 0;  // blocks in use or pinned
+    int64_t shared_fronts = 0;
+    int64_t stored_ahead = 0;
+    int64_t found = 0;  // blocks, in a store shared with others
   };
 
   KvWorld(const KvWorldOptions& options, uint64_t seed);
 
   // As after a restart: `share` of the blocks that the other world has on its disk are on the disk
-  // of this one, which adopts them, along with some that make no sense. REQUIRES: both have the same
-  // options; this one has not run.
+  // of this one, which adopts them, along with some that make no sense. REQUIRES: both have the
+  // same options; this one has not run.
   void AdoptFrom(const KvWorld& before, double share);
 
   // Runs the schedule and drains. Returns an empty string, or the first thing that went wrong.
@@ -128,6 +137,13 @@ class KvWorld {
   void Stage();
   void Prefetch();
   void MakeRoom();
+  void Pin();
+  void EndPins();
+  void StoreAhead();
+  void Found();
+  void Evict();
+  void CheckEviction(const KvEviction& done, const KvEvictionOptions& options,
+                     const std::array<Blocks, 3>& cached_before);
   void Take();
   void FinishCopy(size_t which, bool may_fail);
   void LoseLoad(const KvCache::CopyEnd& end, CopyId load);
@@ -136,7 +152,8 @@ class KvWorld {
   void StartCopy(const Copy& copy);
   // Whether the names that go with a copy are those of its blocks.
   void CheckIdentities(const Copy& copy, const std::vector<uint64_t>& sources);
-  // Of a copy from or to the disk that fails, perhaps only some blocks fail. Returns which; empty: all.
+  // Of a copy from or to the disk that fails, perhaps only some blocks fail. Returns which; empty:
+  // all.
   std::vector<int32_t> ArriveInPart(const CopyUnderWay& c);
   uint64_t ContentOf(NodeId id) const;
   void CheckMatch(const Prompt& prompt, size_t limit);
@@ -148,6 +165,8 @@ class KvWorld {
   void AfterCall();
   void CheckRefusal();
   void CheckEvents();
+  // Pins end only where `pins_may_end_`.
+  void CheckPins();
   void CheckDrained();
 
   Prompt RandomPrompt();
@@ -178,6 +197,9 @@ class KvWorld {
   std::vector<CopyUnderWay> copies_;
   std::optional<Refusal> refusal_;
   std::map<uint64_t, Told> told_;  // by block: what its reader knows who hears all events
+  absl::Time now_ = absl::UnixEpoch();
+  std::array<Blocks, 2> pins_;  // of device and host, after the last call
+  bool pins_may_end_ = false;
   int64_t next_request_ = 0;
   std::string failure_;
   uint64_t trace_ = 0;

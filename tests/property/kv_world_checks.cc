@@ -159,6 +159,18 @@ void KvWorld::AfterCall() {
   }
   CheckRefusal();
   CheckEvents();
+  CheckPins();
+}
+
+void KvWorld::CheckPins() {
+  const std::array<Blocks, 2> now = {cache_.pinned(Tier::kDevice), cache_.pinned(Tier::kHost)};
+  for (size_t i = 0; i < now.size(); ++i) {
+    if (now[i] >= pins_[i]) continue;
+    ++coverage_.pins_lost;
+    if (!pins_may_end_) Fail("a pin ended before its time");
+  }
+  pins_ = now;
+  pins_may_end_ = false;
 }
 
 void KvWorld::CheckRefusal() {

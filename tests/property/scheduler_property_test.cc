@@ -40,6 +40,8 @@ TEST(SchedulerCoverageTest, RandomSchedulesReachEveryDecisionAndEnd) {
   Blocks host_evictions;
   Tokens from_host;
   Tokens recomputed;
+  Blocks yielded;
+  Blocks evicted;
   for (uint64_t seed = 0; seed < 900; ++seed) {
     SchedulerWorld world(RandomWorldOptions(seed), seed);
     ASSERT_EQ(world.Run(), "") << "seed " << seed;
@@ -50,6 +52,8 @@ TEST(SchedulerCoverageTest, RandomSchedulesReachEveryDecisionAndEnd) {
     host_evictions += stats.host_evictions;
     from_host += stats.prompt_tokens_cached[static_cast<size_t>(Tier::kHost)];
     recomputed += stats.tokens_recomputed;
+    yielded += stats.moves.pins_yielded;
+    evicted += stats.moves.evicted_on_request;
   }
   for (size_t i = 0; i < decisions.size(); ++i) {
     EXPECT_GT(decisions[i], 0) << DecisionName(static_cast<Decision>(i));
@@ -59,6 +63,8 @@ TEST(SchedulerCoverageTest, RandomSchedulesReachEveryDecisionAndEnd) {
   EXPECT_GT(host_evictions, Blocks(100));
   EXPECT_GT(from_host, Tokens(1000));
   EXPECT_GT(recomputed, Tokens(100));
+  EXPECT_GT(yielded, Blocks(100));
+  EXPECT_GT(evicted, Blocks(1000));
 }
 
 }  // namespace

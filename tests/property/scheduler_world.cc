@@ -34,6 +34,7 @@ std::string SchedulerWorld::Run() {
 void SchedulerWorld::Act() {
   now_ += absl::Milliseconds(Pick(0, 3));
   if (Chance(options_.cancels)) return CancelSome();
+  if (Chance(options_.control)) return Chance(0.7) ? Warm() : Evict();
   switch (Pick(0, 5)) {
     case 0:
       return Submit();
@@ -296,8 +297,12 @@ void SchedulerWorld::FinishCopy(size_t which) {
 void SchedulerWorld::Drain() {
   for (int i = 0; i < 100000 && failure_.empty(); ++i) {
     if (scheduler_.idle() && copies_.empty() && !step_.has_value()) {
-      Plan();  // stores planned by the last commits
-      if (copies_.empty() && !step_.has_value()) return CheckDrained();
+      now_ += absl::Hours(2);  // no pin lasts longer
+      Plan();                  // stores planned by the last commits
+      const SchedulerStats stats = scheduler_.stats();
+      const bool pinned = stats.device.pinned + stats.host.pinned > Blocks(0);
+      if (!copies_.empty() || step_.has_value() || pinned || !warms_.empty()) continue;
+      return CheckDrained();
     }
     now_ += absl::Milliseconds(1);
     // Copies are served now and then, so that parked requests wait and joins happen.

@@ -40,6 +40,7 @@ struct WorldOptions {
   double step_failures = 0;
   double cancels = 0.05;  // probability per action
   double deadlines = 0;   // share of requests that have one
+  double control = 0;     // probability per action of a Warm() or an Evict()
 };
 
 // Options drawn from a seed: tiny pools, with and without a host tier, all features mixed.
@@ -84,6 +85,9 @@ class SchedulerWorld {
   void Act();
   void Submit();
   void CancelSome();
+  void Warm();
+  void Evict();
+  void HearWarm(const WarmResult& result);
   void Plan();
   void Commit();
   void FinishCopy(size_t which);
@@ -128,6 +132,8 @@ class SchedulerWorld {
   std::vector<Slots> disk_;
   std::vector<CopyUnderWay> copies_;
   std::map<RequestId, Request> requests_;
+  std::map<WarmId, Tokens> warms_;  // prompts under way
+  int64_t next_warm_ = 0;
   int64_t next_request_ = 0;
   std::optional<StepPlan> step_;
   std::vector<uint8_t> doomed_;  // per sequence of step_

@@ -24,7 +24,14 @@ void SchedulerWorld::CheckNotIdle(const StepPlan& plan) {
   const bool staging = std::any_of(copies_.begin(), copies_.end(), [](const CopyUnderWay& c) {
     return c.copy.direction == LinkDirection::kDiskToHost;
   });
-  if (stats.running == 0 && stats.waiting > 0 && stats.device.in_transit == Blocks(0) && !staging) {
+  // Blocks that are pinned while they move count as referenced.
+  const bool pinned_move = stats.device.pinned > Blocks(0) &&
+                           std::any_of(copies_.begin(), copies_.end(), [](const CopyUnderWay& c) {
+                             return c.copy.direction == LinkDirection::kHostToDevice ||
+                                    c.copy.direction == LinkDirection::kDeviceToHost;
+                           });
+  if (stats.running == 0 && stats.waiting > 0 && stats.device.in_transit == Blocks(0) && !staging &&
+      !pinned_move) {
     Fail("nothing runs and nothing moves, but the head waits");
   }
 }
@@ -131,6 +138,7 @@ void SchedulerWorld::CheckWrites(const SequenceWork& work) {
 void SchedulerWorld::AfterCall() {
   if (!failure_.empty()) return;
   for (const Event& event : scheduler_.TakeEvents()) HearEvent(event);
+  for (const WarmResult& result : scheduler_.TakeWarmResults()) HearWarm(result);
   if (const absl::Status status = scheduler_.CheckInvariants(); !status.ok()) {
     Fail(std::string(status.message()));
   }
@@ -139,6 +147,7 @@ void SchedulerWorld::AfterCall() {
     if (tier.free + tier.referenced + tier.cached + tier.in_transit != tier.capacity) {
       Fail("tier counts do not sum to the capacity");
     }
+    if (tier.pinned > tier.referenced) Fail("pinned blocks are not counted as referenced");
   }
   if (stats.device.free + stats.device.cached < stats.reserved) Fail("over-reserved");
   if (stats.waiting > options_.scheduler.queue_limit + options_.scheduler.max_running) {
@@ -215,6 +224,7 @@ void SchedulerWorld::CheckDrained() {
   if (stats.reserved != Blocks(0) || stats.waiting != 0 || stats.running != 0) {
     Fail("something is left after the last request");
   }
+  if (!warms_.empty()) Fail("a warm-up never ended");
   int64_t finished = 0;
   for (const int64_t n : stats.finished) finished += n;
   if (finished != static_cast<int64_t>(requests_.size())) Fail("ends are miscounted");

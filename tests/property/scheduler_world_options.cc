@@ -52,6 +52,8 @@ WorldOptions RandomWorldOptions(uint64_t seed) {
   w.step_failures = pick(0.0, 0.0, 0.0, 0.03);
   w.cancels = pick(0.0, 0.02, 0.1);
   w.deadlines = pick(0.0, 0.0, 0.3);
+  w.control = pick(0.0, 0.03, 0.15);
+  o.max_pinned_share = pick(0.5, 0.5, 1.0, 0.1);
   return w;
 }
 

@@ -17,7 +17,8 @@ from source_tree import CPP, includes
 # Headers that hold values, not behaviour: what crosses layers.
 VALUES = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h", "scheduler/options.h",
           "scheduler/policy_options.h", "scheduler/stats.h", "scheduler/explanation.h",
-          "scheduler/cost/", "scheduler/kv/kv_events.h")
+          "scheduler/cache_control.h", "scheduler/cost/", "scheduler/kv/kv_events.h",
+          "scheduler/kv/residency.h")
 # What a backend may know: the steps it runs.
 STEP = ("scheduler/base/", "scheduler/step.h", "scheduler/request.h")
 
@@ -61,13 +62,27 @@ RULES = (
          ABSL + ("dnnl.h", "hwy/", "oneapi/", "xxhash.h")),
     Rule("backend/kv", STEP + ("scheduler/cost/measure.h", "scheduler/link/", "backend/activity.h",
                                "backend/kv/"),
-         ABSL + JSON + ("hwy/", "liburing.h", "xxhash.h")),
+         ABSL + JSON + ("hiredis/", "hwy/", "liburing.h", "numa.h", "numaif.h", "openssl/",
+                        "xxhash.h")),
     # The door to CUDA: the toolkit's headers or the emulation's, and nothing of ours.
     Rule("backend/cuda/gpu", ("backend/cuda/gpu/",),
          ("cuda_bf16.h", "cuda_fp16.h", "cuda_fp8.h", "cuda_runtime.h", "cuda_emu/device.h",
           "cuda_emu/runtime.h", "sanitizer/asan_interface.h")),
     Rule("backend/cuda/kernels", ("scheduler/base/", "backend/cuda/gpu/", "backend/cuda/kernels/"),
          ABSL + ("cublasLt.h",)),
+    Rule("backend/cuda/device", ("scheduler/base/", "backend/cuda/gpu/", "backend/cuda/device/")),
+    Rule("backend/cuda/link", STEP + ("scheduler/cost/measure.h", "scheduler/link/",
+                                      "backend/activity.h", "backend/cuda/device/",
+                                      "backend/cuda/gpu/", "backend/cuda/kernels/",
+                                      "backend/cuda/link/")),
+    Rule("backend/cuda/weights", ("scheduler/base/", "backend/model/", "backend/cuda/device/",
+                                  "backend/cuda/gpu/", "backend/cuda/weights/")),
+    Rule("backend/cuda/forward", STEP + ("backend/model/", "backend/cuda/device/",
+                                         "backend/cuda/forward/", "backend/cuda/gpu/",
+                                         "backend/cuda/kernels/", "backend/cuda/link/kv_pools.h",
+                                         "backend/cuda/weights/")),
+    Rule("backend/cuda", STEP + ("backend/activity.h", "backend/backend.h", "backend/probe_timer.h", "backend/kv/",
+                                 "backend/model/", "backend/cuda/")),
     Rule("backend/sim", STEP + ("scheduler/cost/", "scheduler/link/", "backend/activity.h",
                                 "backend/backend.h", "backend/sim/")),
     Rule("backend", STEP + ("backend/activity.h", "backend/backend.h", "backend/disk_probe.h",
@@ -78,7 +93,8 @@ RULES = (
          ABSL + JSON + ("pcre2.h", "utf8proc.h")),
     # Event and BackendInfo are values that live in the two facades' headers.
     Rule("service/telemetry", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
-                                        "backend/backend.h", "service/telemetry/"),
+                                        "backend/backend.h", "backend/kv/remote_stats.h",
+                                        "service/telemetry/"),
          ABSL + ("prometheus/",)),
     Rule("service/trace", VALUES + ("scheduler/scheduler.h", "service/engine/", "service/trace/")),
     Rule("service/report", ("scheduler/base/", "service/report/")),
@@ -89,8 +105,10 @@ RULES = (
                               "service/config/suggest.h", "service/profiles/"), ABSL + JSON),
     # Measures through the code that serves.
     Rule("service/calibration", ("scheduler/base/", "scheduler/cost/", "scheduler/step.h",
-                                 "backend/cpu/", "backend/disk_probe.h", "backend/model/files.h",
-                                 "backend/probe_timer.h", "service/calibration/",
+                                 "backend/cpu/", "backend/cuda/device_probe.h", "backend/disk_probe.h",
+                                 "backend/kv/kv_codec.h",
+                                 "backend/model/files.h", "backend/probe_timer.h",
+                                 "service/calibration/",
                                  "service/config/memory.h", "service/profiles/")),
     Rule("service/engine", VALUES + ("scheduler/scheduler.h", "backend/activity.h",
                                      "backend/backend.h", "service/engine/", "service/telemetry/")),
@@ -121,14 +139,19 @@ RULES = (
     Rule("tests/cuda_on_cpu", ("scheduler/", "backend/", "tests/"),
          ABSL + ("cuda_emu/", "gmock/", "gtest/")),
     Rule("tests/cuda_on_cpu/cuda_emu", (), ("cuda_emu/",)),
+    Rule("tests/cuda_on_cpu/calibration", ("scheduler/", "backend/", "service/", "tests/"),
+         ABSL + ("cuda_emu/", "gmock/", "gtest/")),
+    Rule("tests/cuda_on_cpu/server", ("backend/cuda/gpu/", "service/cli/app.h"), ("cuda_emu/",)),
     Rule("tests/cuda_on_cpu/probe", ("tests/cuda_on_cpu/probe/",),
          ("cuda_bf16.h", "cuda_fp16.h", "cuda_fp8.h", "cuda_runtime_api.h", "cuda_emu/")),
     Rule("tests/cuda_on_cpu/kernels", ("scheduler/", "backend/", "tests/cuda_on_cpu/"),
          ABSL + ("cuda_emu/", "gmock/", "gtest/")),
+    Rule("tests/gpu", ("scheduler/", "backend/", "tests/"),
+         ABSL + JSON + ("cuda_emu/", "gmock/", "gtest/")),
     Rule("tests", ("scheduler/", "backend/", "service/", "tests/"),
          ABSL + GRPC + PROTO + JSON + ("benchmark/", "dnnl.h", "gmock/", "gtest/", "hwy/",
                                        "oneapi/", "prometheus/", "src/proto/grpc/", "xxhash.h",
-                                       "yaml-cpp/", "CLI/")),
+                                       "hiredis/", "yaml-cpp/", "CLI/")),
 )
 
 # Single files that need more than their folder: path -> headers.

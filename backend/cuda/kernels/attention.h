@@ -54,7 +54,7 @@ struct AttentionParams {
   KvView views[2];                       // [1] is read only if an item names it
   int32_t heads = 0;                     // Hq
   int32_t kv_heads = 0;                  // Hkv; heads / kv_heads in [1, tile rows]
-  int32_t head_dim = 0;                  // 64, 80, 96, 128 or 256
+  int32_t head_dim = 0;                  // 32, 64, 80, 96, 128 or 256
   int32_t window = 0;                    // 0: none
   float scale = 0.0F;                    // > 0; usually 1 / sqrt(head_dim)
   HalfType half = HalfType::kBf16;

@@ -31,6 +31,8 @@ cudaError_t LaunchAttentionKernel(const AttentionParams& params, cudaStream_t st
 template <class Half, AttentionTile kTile, bool kQuantized>
 cudaError_t LaunchForHeadDim(const AttentionParams& params, cudaStream_t stream) {
   switch (params.head_dim) {
+    case 32:
+      return LaunchAttentionKernel<Half, AttentionShape<32, kTile>, kQuantized>(params, stream);
     case 64:
       return LaunchAttentionKernel<Half, AttentionShape<64, kTile>, kQuantized>(params, stream);
     case 80:

@@ -17,14 +17,14 @@ __global__ void __launch_bounds__(kThreads)
   if (i >= p.count) return;
   const LogitEdit edit = p.edits[i];
   float* at = p.logits + static_cast<int64_t>(edit.row) * p.vocab + edit.token;
-  float x = *at;
+  float x = gpu::load_global(at);
   if (p.before != nullptr) p.before[i] = x;
   if (edit.repetition != 1.0F) x = x > 0 ? x / edit.repetition : x * edit.repetition;
   if (edit.times > 0) {
     x = __fadd_rn(
         x, -__fadd_rn(edit.presence, __fmul_rn(edit.frequency, static_cast<float>(edit.times))));
   }
-  *at = edit.masked != 0 ? -INFINITY : x;
+  gpu::store_global(at, edit.masked != 0 ? -INFINITY : x);
 }
 
 // One block per row. Bytes: vocab * 4 from memory and (top + 1) times from L2.

@@ -17,13 +17,14 @@ constexpr int kTile = 32;
 constexpr int kStages = 2;
 constexpr int kColumns = kMlaLatent / 2;  // of the output, per warp
 constexpr int kColumnTiles = kColumns / 8;
+static_assert(kColumnTiles == 32, "one 16-byte piece of an output row per lane");
 constexpr int kPieces = kMlaRow / 8;
 using RowAt = Swizzle<kMlaRow>;
 using WeightAt = Swizzle<kTile>;
 
 template <class Half>
 struct Shared {
-  typename Half::Type* q;        // [kRows][576], swizzled
+  typename Half::Type* q;        // [kRows][576], swizzled; later the output
   typename Half::Type* kv;       // [kStages][kTile][576]
   typename Half::Type* weights;  // [kRows][kTile]
   float* stats;                  // [2][kRows]: maximum, later sum, of either warp of a pair
@@ -231,30 +232,53 @@ class MlaBlock {
     SLUICE_UNROLL
     for (int r = 0; r < 2; ++r) {
       const int row = Row(r);
-      if (row >= rows_) continue;
       const float sum = shared_.stats[row] + shared_.stats[kRows + row];
       const float inverse = sum > 0 ? 1.0F / sum : 0.0F;
-      const int column = warp_n_ * kColumns + pair_ * 2;
-      if (work_.partial >= 0) {
-        const int64_t at = HeadRow(work_.partial, row);
-        SLUICE_UNROLL
-        for (int i = 0; i < kColumnTiles; ++i) {
-          gpu::store_global(
-              reinterpret_cast<float2*>(params_.partial + at * kMlaLatent + column + i * 8),
-              make_float2(o_[i][2 * r] * inverse, o_[i][2 * r + 1] * inverse));
-        }
-        if (pair_ == 0 && warp_n_ == 0) {
-          gpu::store_global(params_.lse + at,
-                            sum > 0 ? fmaf(maximum_[r], scale_log2_, log2f(sum)) : -INFINITY);
-        }
-        continue;
-      }
-      auto* out = static_cast<Element*>(params_.out) + HeadRow(work_.query, row) * kMlaLatent;
       SLUICE_UNROLL
       for (int i = 0; i < kColumnTiles; ++i) {
-        gpu::store_global(reinterpret_cast<uint32_t*>(out + column + i * 8),
-                          Half::Pack(o_[i][2 * r] * inverse, o_[i][2 * r + 1] * inverse));
+        o_[i][2 * r] *= inverse;
+        o_[i][2 * r + 1] *= inverse;
       }
+      if (work_.partial >= 0 && row < rows_) WritePart(r, sum);
+    }
+    if (work_.partial < 0) WriteOutput();
+  }
+
+  // Row r of this lane, into the partial buffers.
+  __device__ __forceinline__ void WritePart(int r, float sum) {
+    const int64_t at = HeadRow(work_.partial, Row(r));
+    float* to = params_.partial + at * kMlaLatent + warp_n_ * kColumns + pair_ * 2;
+    SLUICE_UNROLL
+    for (int i = 0; i < kColumnTiles; ++i) {
+      gpu::store_global(reinterpret_cast<float2*>(to + i * 8),
+                        make_float2(o_[i][2 * r], o_[i][2 * r + 1]));
+    }
+    if (pair_ == 0 && warp_n_ == 0) {
+      gpu::store_global(params_.lse + at,
+                        sum > 0 ? fmaf(maximum_[r], scale_log2_, log2f(sum)) : -INFINITY);
+    }
+  }
+
+  // The warp's rows and columns, through its part of q's memory, so that the stores are wide.
+  __device__ __forceinline__ void WriteOutput() {
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      SLUICE_UNROLL
+      for (int i = 0; i < kColumnTiles; ++i) {
+        auto* place = shared_.q + RowAt::At(Row(r), warp_n_ * kColumnTiles + i) + pair_ * 2;
+        gpu::store_shared(reinterpret_cast<uint32_t*>(place),
+                          Half::Pack(o_[i][2 * r], o_[i][2 * r + 1]));
+      }
+    }
+    __syncwarp();
+    SLUICE_UNROLL_4
+    for (int i = 0; i < 16; ++i) {
+      const int row = warp_m_ * 16 + i;
+      if (row >= rows_) break;
+      const int chunk = warp_n_ * kColumnTiles + gpu::lane_id();
+      gpu::stg128(
+          static_cast<Element*>(params_.out) + HeadRow(work_.query, row) * kMlaLatent + chunk * 8,
+          gpu::lds128(shared_.q + RowAt::At(row, chunk)));
     }
   }
 

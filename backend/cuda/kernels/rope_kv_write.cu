@@ -98,25 +98,29 @@ __device__ __forceinline__ void WriteHalves(const HeadRow& x, int half, void* ro
 // lanes hold pairs half a row apart. Numbers are rounded to halves first, so that the bytes are
 // those of a 16-bit row encoded later.
 template <class Half>
-__device__ __forceinline__ void WriteCodes(const HeadRow& x, const RopeKvWriteParams& p,
-                                           uint32_t* row, unsigned char* codes,
-                                           unsigned char* scales) {
+__device__ __forceinline__ void WriteCodes(const HeadRow& x, const RopeKvWriteParams& p, uint2* row,
+                                           unsigned char* codes, unsigned char* scales) {
   const int half = p.head_dim / 2;
   SLUICE_UNROLL
   for (int i = 0; i < kPairs; ++i) {
     const int pair = 2 * (gpu::lane_id() + 32 * i);
     if (pair >= half) continue;
-    row[pair / 2] = Half::Pack(x.low[i].x, x.low[i].y);
-    row[(half + pair) / 2] = Half::Pack(x.high[i].x, x.high[i].y);
+    auto* word = reinterpret_cast<uint32_t*>(row);
+    gpu::store_shared(word + pair / 2, Half::Pack(x.low[i].x, x.low[i].y));
+    gpu::store_shared(word + (half + pair) / 2, Half::Pack(x.high[i].x, x.high[i].y));
   }
   __syncwarp();
   float numbers[8];
   SLUICE_UNROLL
-  for (int j = 0; j < 4; ++j) {
-    const int word = (j / 2) * 64 + 2 * gpu::lane_id() + (j & 1);
-    const float2 two = 2 * word < p.head_dim ? Half::Unpack(row[word]) : make_float2(0, 0);
-    numbers[2 * j] = two.x;
-    numbers[2 * j + 1] = two.y;
+  for (int j = 0; j < 2; ++j) {
+    const int four = j * 32 + gpu::lane_id();
+    const uint2 words = 4 * four < p.head_dim ? gpu::load_shared(row + four) : make_uint2(0, 0);
+    const float2 low = Half::Unpack(words.x);
+    const float2 high = Half::Unpack(words.y);
+    numbers[4 * j] = low.x;
+    numbers[4 * j + 1] = low.y;
+    numbers[4 * j + 2] = high.x;
+    numbers[4 * j + 3] = high.y;
   }
   QuantizeRow(numbers, p.head_dim, static_cast<int>(p.pool.scale_group.divisor), p.kv, codes,
               scales);
@@ -128,7 +132,7 @@ __device__ __forceinline__ void WriteCodes(const HeadRow& x, const RopeKvWritePa
 template <class Half, bool kQuantized>
 __global__ void __launch_bounds__(32 * kWarps)
     RopeKvWriteKernel(const __grid_constant__ RopeKvWriteParams p) {
-  SLUICE_SHARED(uint32_t[kQuantized ? kWarps * kMostDim / 2 : 1], exchange);
+  SLUICE_SHARED(uint2[kQuantized ? kWarps * kMostDim / 4 : 1], exchange);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int rows = p.heads + 2 * p.kv_heads;
   const int head = static_cast<int>(blockIdx.y) * kWarps + warp;
@@ -160,7 +164,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   unsigned char* row =
       base + within * pool.token_stride + static_cast<int64_t>(kv_head) * pool.head_stride;
   if constexpr (kQuantized) {
-    WriteCodes<Half>(x, p, exchange + warp * (kMostDim / 2), row,
+    WriteCodes<Half>(x, p, exchange + warp * (kMostDim / 4), row,
                      base + pool.scale_offset + within * pool.scale_token_stride +
                          static_cast<int64_t>(kv_head) * pool.scale_head_stride);
   } else {

@@ -90,16 +90,18 @@ __device__ __forceinline__ void Clear(const Histogram& h) {
 
 // Finds the first bin at which the running sum of counts or masses, which begins with `start`,
 // reaches `goal`; leaves it in `shared`. Warp 0 alone.
-// REQUIRES: start < goal <= start plus all bins.
+// REQUIRES: start < goal <= start plus all bins; bins is 32 times a power of two.
 __device__ void FindBin(const Histogram& h, bool by_count, Word goal, Prefix start,
                         Shared& shared) {
   const int lane = gpu::lane_id();
   const int share = h.bins / 32;
   Word mass = 0;
   unsigned count = 0;
-  for (int i = lane * share; i < (lane + 1) * share; ++i) {
-    mass += h.mass[i];
-    count += h.count[i];
+  for (int k = 0; k < share; ++k) {
+    // Every lane begins at another place of its share, so that they meet in different banks.
+    const int i = lane * share + ((k + lane * share / 32) & (share - 1));
+    mass += gpu::load_shared(h.mass + i);
+    count += gpu::load_shared(h.count + i);
   }
   Word mass_to = mass;  // including this lane's share
   unsigned count_to = count;

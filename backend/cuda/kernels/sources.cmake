@@ -12,6 +12,7 @@ set(SLUICE_CUDA_KERNELS
   kv_transfer.cu
   logits.cu
   mla_attention.cu
+  pick_logits.cu
   rms_norm.cu
   rope_kv_write.cu
   sampling.cu)

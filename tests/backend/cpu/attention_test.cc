@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -67,11 +68,13 @@ class Scene {
   // Moves every leading block that `wanted` says, and that is before the first query, to the host;
   // its page is overwritten with NaN. Returns how many there were.
   template <class Fn>
-  int MoveToHost(const Fn& wanted) {
+  int MoveToHost(const Fn& wanted, KvCodecKind kind = KvCodecKind::kRaw) {
     const int64_t full = (p_.context - p_.queries) / p_.page_tokens;
+    UseCodec(kind);
+    const auto plain_bytes = static_cast<size_t>(layout_.host_layer_bytes());
+    const size_t each = codec_.has_value() ? codec_->encoded_block_bytes().size() : plain_bytes;
     // Two spare blocks, which nothing may read.
-    host_pool_.assign(static_cast<size_t>((full + 2) * layout_.block_bytes().value()),
-                      std::byte{0xff});
+    host_pool_.assign(static_cast<size_t>(full + 2) * each, std::byte{0xff});
     int moved = 0;
     for (int64_t b = 0; b < full; ++b) {
       host_blocks_.emplace_back();
@@ -80,12 +83,38 @@ class Scene {
       ++moved;
       host_blocks_.back() = BlockId(static_cast<int32_t>(full - b));  // 1 to full, backwards
       std::byte* page = pool_.data() + block.value() * layout_.page_bytes();
-      StorePage(layout_, page,
-                host_pool_.data() + host_blocks_.back().value() * layout_.block_bytes().value());
+      std::byte* host = host_pool_.data() + host_blocks_.back().index() * each;
+      std::vector<std::byte> plain(plain_bytes);
+      StorePage(layout_, page, plain.data());
+      if (codec_.has_value()) {
+        EXPECT_TRUE(codec_->EncodeLayer(plain, {host, each}).ok());
+      } else {
+        std::copy(plain.begin(), plain.end(), host);
+      }
       std::fill_n(page, layout_.page_bytes(), std::byte{0xff});
       block = BlockId();
     }
     return moved;
+  }
+
+  // Rounds the same blocks where they are, as the codec would. Returns how many there were.
+  template <class Fn>
+  int RoundBlocks(KvCodecKind kind, const Fn& wanted) {
+    UseCodec(kind);
+    std::vector<std::byte> plain(static_cast<size_t>(layout_.host_layer_bytes()));
+    std::vector<std::byte> coded(codec_->encoded_slice_bytes().size());
+    int rounded = 0;
+    for (int64_t b = 0; b < (p_.context - p_.queries) / p_.page_tokens; ++b) {
+      if (!wanted(b)) continue;
+      ++rounded;
+      std::byte* page =
+          pool_.data() + blocks_[static_cast<size_t>(b)].value() * layout_.page_bytes();
+      StorePage(layout_, page, plain.data());
+      EXPECT_TRUE(codec_->EncodeLayer(plain, coded).ok());
+      codec_->DecodeLayer(coded, plain);
+      LoadPage(layout_, plain.data(), page);
+    }
+    return rounded;
   }
 
   int64_t heads() const { return p_.kv_heads * p_.group; }
@@ -106,6 +135,7 @@ class Scene {
       in.blocks = blocks_;
       in.host_blocks = host_blocks_;
       in.host = host_pool_.data();
+      in.host_codec = codec_.has_value() && !host_blocks_.empty() ? &*codec_ : nullptr;
       in.group = p_.group;
       in.first = p_.context - p_.queries + begin;
       in.queries = query_.data() + in.first * width();
@@ -156,6 +186,13 @@ class Scene {
   }
 
  private:
+  void UseCodec(KvCodecKind kind) {
+    if (kind == KvCodecKind::kRaw) return;
+    KvCodecOptions options;
+    options.kind = kind;
+    codec_ = *KvCodec::Create(ShapeOf(layout_), options);
+  }
+
   size_t KvIndex(int64_t token, int64_t head, int64_t d) const {
     return static_cast<size_t>((token * p_.kv_heads + head / p_.group) * p_.head_dim + d);
   }
@@ -166,6 +203,7 @@ class Scene {
   std::vector<std::byte> pool_;
   std::vector<BlockId> host_blocks_;
   std::vector<std::byte> host_pool_;
+  std::optional<KvCodec> codec_;  // of the host pool
   std::vector<float> key_;
   std::vector<float> value_;
   std::vector<float> query_;
@@ -257,6 +295,33 @@ TEST(AttentionTest, BlocksOnTheHostGiveTheSameBits) {
       }
     }
   });
+}
+
+// Encoded host blocks give the bits of the same numbers on the device.
+TEST(AttentionTest, EncodedBlocksOnTheHostGiveTheBitsOfWhatTheyDecodeTo) {
+  for (const KvCodecKind kind : {KvCodecKind::kFp8, KvCodecKind::kInt8}) {
+    ForEachHighwayTarget([kind] {
+      for (const Element element : {Element::kF32, Element::kBF16}) {
+        for (const int64_t dim : {2, 18, 64, 80, 128}) {
+          for (const int64_t page : {16, 48}) {
+            const Problem p{element, dim, 2, 3, page, 2 * page + 25, 21};
+            SCOPED_TRACE(absl::StrCat(std::string(KvCodecKindName(kind)), " ", Name(p)));
+            for (const bool all : {true, false}) {
+              const auto wanted = [&](int64_t block) { return all || block % 2 == 0; };
+              Scene on_device(p);
+              Scene on_host(p);
+              ASSERT_GT(on_device.RoundBlocks(kind, wanted), 0);
+              ASSERT_GT(on_host.MoveToHost(wanted, kind), 0);
+              const std::vector<float> want = on_device.Attend(kAttentionTileRows, p.queries);
+              ASSERT_EQ(on_host.Attend(kAttentionTileRows, p.queries), want);
+              ASSERT_EQ(on_host.Attend(7, 13), want);
+              ASSERT_NE(Scene(p).Attend(kAttentionTileRows, p.queries), want);
+            }
+          }
+        }
+      }
+    });
+  }
 }
 
 TEST(AttentionTest, BlocksOnTheHostMatchTheReferenceForEveryGroupSize) {

@@ -285,6 +285,56 @@ TEST(CpuBackendTest, APrefixAttendedToInPlaceGivesBitwiseTheSameAnswer) {
   }
 }
 
+TEST(CpuBackendTest, AnEncodedPrefixAnswersTheSameLoadedOrAttendedToInPlace) {
+  for (const KvCodecKind kind : {KvCodecKind::kFp8, KvCodecKind::kInt8}) {
+    SCOPED_TRACE(std::string(KvCodecKindName(kind)));
+    RandomModelSpec spec;
+    spec.layers = 3;
+    spec.dtype = DType::kBF16;
+    const RandomModel model(spec);
+    CpuBackendOptions options = Options();
+    options.host_codec = kind;
+    Harness harness(model, options);
+    const BackendInfo& info = harness.backend().info();
+    ASSERT_TRUE(info.attends_in_place);
+    EXPECT_THAT(info.host_codec, HasSubstr(std::string(KvCodecKindName(kind))));
+    EXPECT_LT(info.geometry.bytes_per_block.value(), info.device_block_bytes.value() * 0.65);
+    const std::vector<TokenId> prompt = RandomTokens(75, spec.vocab, 3);
+    Sequence first = MakeSequence(prompt, 0);
+    const std::vector<SampledToken> exact = Generate(harness.backend(), first, 1, 64);
+    harness.Start(LinkDirection::kDeviceToHost,
+                  {{BlockId(0), BlockId(9)}, {BlockId(1), BlockId(4)}, {BlockId(2), BlockId(0)}});
+    const CopyResult stored = harness.TakeOne();
+    ASSERT_THAT(stored.status, IsOk());
+    EXPECT_EQ(stored.bytes, Bytes(3 * info.geometry.bytes_per_block.value()));
+    Sequence loaded = MakeSequence(prompt, 20);
+    loaded.computed = 48;
+    loaded.loads = {harness.Start(
+        LinkDirection::kHostToDevice,
+        {{BlockId(9), BlockId(20)}, {BlockId(4), BlockId(21)}, {BlockId(0), BlockId(22)}})};
+    const std::vector<SampledToken> want = Generate(harness.backend(), loaded, 10, 64);
+    EXPECT_THAT(harness.TakeOne().status, IsOk());
+    EXPECT_NE(want[0].logprob, exact[0].logprob) << "nothing was rounded";
+    EXPECT_NEAR(want[0].logprob, exact[0].logprob, 0.1);
+    Sequence in_place = MakeSequence(prompt, 40);
+    in_place.computed = 48;
+    in_place.blocks[0] = in_place.blocks[1] = in_place.blocks[2] = BlockId();
+    in_place.host_blocks = {BlockId(9), BlockId(4), BlockId(0)};
+    ExpectSameDraws(Generate(harness.backend(), in_place, 10, 64), want);
+  }
+}
+
+TEST(CpuBackendTest, WhatIsDecodedAsAWholeIsNotAttendedToInPlace) {
+  const RandomModel model(RandomModelSpec{});
+  CpuBackendOptions options = Options();
+  options.host_codec = KvCodecKind::kInt4;
+  EXPECT_FALSE(Harness(model, options).backend().info().attends_in_place);
+  options.disk_codec = KvCodecKind::kInt8;
+  EXPECT_THAT(
+      CpuBackend::DiskCodec(model.config(), model.checkpoint(), options).status(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("behind a host pool of int4")));
+}
+
 TEST(CpuBackendTest, InPlaceTokensEqualTheReference) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <random>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -24,9 +26,12 @@ constexpr auto kStore = LinkDirection::kDeviceToHost;
 
 class LinkTest : public ::testing::Test {
  protected:
-  LinkTest() : meter_(absl::Now()) {
+  LinkTest() : meter_(absl::Now()) { FillPages(1); }
+
+  // New pools of layout_, with random whole numbers in all pages.
+  void FillPages(uint64_t seed) {
     pools_ = *KvPools::Allocate(layout_, Blocks(8), Blocks(8));
-    std::mt19937_64 random(1);
+    std::mt19937_64 random(seed);
     for (int32_t b = 0; b < 8; ++b) {
       for (int64_t layer = 0; layer < layout_.layers; ++layer) {
         for (int64_t h = 0; h < layout_.kv_heads; ++h) {
@@ -234,6 +239,147 @@ TEST_F(LinkTest, BytesAndOperationsAreMetered) {
     EXPECT_GT(direction.busy, absl::ZeroDuration());
   }
   EXPECT_GT(s.transfer_only, absl::ZeroDuration());
+}
+
+// ---- With a codec on the host ------------------------------------------------------------------
+
+class CodedLinkTest : public LinkTest {
+ protected:
+  // A pool like the fixture's, with the same pages, whose host blocks are encoded.
+  void UseCodec(KvCodecKind kind) {
+    KvCodecOptions codec;
+    codec.kind = kind;
+    KvPools coded = *KvPools::Allocate(layout_, Blocks(8), Blocks(8), codec);
+    const auto bytes = static_cast<size_t>(layout_.layers * 8 * layout_.page_bytes());
+    std::memcpy(coded.LayerPages(0), pools_.LayerPages(0), bytes);
+    pools_ = std::move(coded);
+  }
+
+  // What a page is once its layer was encoded and decoded.
+  std::vector<std::byte> RoundedBlock(int32_t block) const {
+    const KvCodec& codec = *pools_.host_codec();
+    std::vector<std::byte> plain(static_cast<size_t>(layout_.host_layer_bytes()));
+    std::vector<std::byte> coded(codec.encoded_slice_bytes().size());
+    std::vector<std::byte> page(static_cast<size_t>(layout_.page_bytes()));
+    std::vector<std::byte> bytes;
+    for (int64_t layer = 0; layer < layout_.layers; ++layer) {
+      StorePage(layout_, pools_.Page(layer, BlockId(block)), plain.data());
+      EXPECT_THAT(codec.EncodeLayer(plain, coded), IsOk());
+      codec.DecodeLayer(coded, plain);
+      LoadPage(layout_, plain.data(), page.data());
+      bytes.insert(bytes.end(), page.begin(), page.end());
+    }
+    return bytes;
+  }
+};
+
+constexpr KvCodecKind kCodecs[] = {KvCodecKind::kFp8, KvCodecKind::kInt8, KvCodecKind::kInt4};
+
+TEST_F(CodedLinkTest, BlocksComeBackRoundedOnceAndFewerBytesMove) {
+  for (const KvCodecKind kind : kCodecs) {
+    UseCodec(kind);
+    SCOPED_TRACE(pools_.host_codec()->name());
+    MakeLink({.verify = true});
+    const std::vector<std::byte> want = RoundedBlock(1);
+    link_->Start(std::vector{MakeCopy(1, kStore, {{BlockId(1), BlockId(5)}})});
+    const CopyResult stored = Take(1)[0];
+    ASSERT_THAT(stored.status, IsOk());
+    EXPECT_EQ(stored.bytes, pools_.host_codec()->encoded_block_bytes());
+    EXPECT_LT(stored.bytes.value(), layout_.block_bytes().value() * 0.56);
+    link_->Start(std::vector{MakeCopy(2, kLoad, {{BlockId(5), BlockId(6)}})});
+    ASSERT_THAT(Take(1)[0].status, IsOk());
+    EXPECT_EQ(DeviceBlock(6), want);
+    EXPECT_NE(DeviceBlock(6), DeviceBlock(1)) << "nothing was rounded";
+    EXPECT_EQ(meter_.Snapshot(absl::Now()).links[1].in_flight, Bytes(0));
+    link_.reset();
+  }
+}
+
+TEST_F(CodedLinkTest, AHostPoolIsExactlyItsBlocks) {
+  for (const KvCodecKind kind : kCodecs) {
+    UseCodec(kind);
+    const Bytes each = pools_.host_codec()->encoded_block_bytes();
+    EXPECT_EQ(pools_.host_block_bytes(), each);
+    EXPECT_EQ(pools_.HostLayer(0, BlockId(7)) - pools_.HostLayer(0, BlockId(0)), 7 * each.value());
+    EXPECT_EQ(pools_.HostLayer(1, BlockId(0)) - pools_.HostLayer(0, BlockId(0)),
+              pools_.host_codec()->encoded_slice_bytes().value());
+  }
+}
+
+TEST_F(CodedLinkTest, EncodedBytesArePaced) {
+  UseCodec(KvCodecKind::kInt8);
+  MakeLink({.bytes_per_second = 10e6});
+  link_->Start(std::vector{MakeCopy(1, kStore, {{BlockId(0), BlockId(0)}})});
+  const CopyResult result = Take(1)[0];
+  const double took = absl::ToDoubleSeconds(result.finished - result.started);
+  EXPECT_GE(took, AsDouble(pools_.host_block_bytes()) / 10e6 * 0.999);
+}
+
+TEST_F(CodedLinkTest, KvThatIsNotFiniteIsNotKeptAndTheNextCopyIsFine) {
+  UseCodec(KvCodecKind::kInt8);
+  const std::vector<float> bad(static_cast<size_t>(layout_.head_dim),
+                               std::numeric_limits<float>::quiet_NaN());
+  WriteToken(layout_, bad.data(), bad.data(), pools_.Page(2, BlockId(1)), 3);
+  MakeLink({});
+  link_->Start(std::vector{MakeCopy(1, kStore, {{BlockId(1), BlockId(1)}}),
+                           MakeCopy(2, kStore, {{BlockId(2), BlockId(2)}})});
+  std::vector<CopyResult> results = Take(2);
+  std::sort(results.begin(), results.end(),
+            [](const CopyResult& a, const CopyResult& b) { return a.id < b.id; });
+  EXPECT_THAT(results[0].status, StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("not finite")));
+  EXPECT_THAT(results[1].status, IsOk());
+  const ActivitySnapshot s = meter_.Snapshot(absl::Now());
+  EXPECT_EQ(s.links[1].moved, pools_.host_block_bytes());
+  EXPECT_EQ(s.links[1].in_flight, Bytes(0));
+}
+
+// Copies in both directions, some revoked at some moment: whatever ends well is in place and right,
+// whatever was not touched is as it was.
+TEST_F(CodedLinkTest, RandomCopiesAndRevocationsNeverLeaveWrongKv) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    std::mt19937_64 random(seed);
+    const auto draw = [&](uint64_t below) { return static_cast<int32_t>(random() % below); };
+    layout_ = {random() % 2 == 0 ? Element::kBF16 : Element::kF32, 1 + draw(4), 1 + draw(3),
+               2 * (1 + draw(70)), 16 * (1 + draw(3))};
+    FillPages(seed);
+    UseCodec(kCodecs[random() % 3]);
+    SCOPED_TRACE(absl::StrCat("seed ", seed, " ", pools_.host_codec()->name()));
+    MakeLink({.bytes_per_second = random() % 2 == 0 ? 0 : 50e6});
+    // Pages 0 to 3 are stored to the same host blocks, and loaded to pages 4 to 7.
+    std::vector<std::vector<std::byte>> rounded;
+    for (int32_t b = 0; b < 4; ++b) rounded.push_back(RoundedBlock(b));
+    std::vector<bool> kept(4);
+    std::vector<Copy> copies;
+    for (int32_t b = 0; b < 4; ++b)
+      copies.push_back(MakeCopy(b, kStore, {{BlockId(b), BlockId(b)}}));
+    link_->Start(copies);
+    if (random() % 2 == 0) link_->Revoke(std::vector{CopyId(draw(4)), CopyId(draw(4))});
+    for (const CopyResult& result : Take(4)) {
+      kept[static_cast<size_t>(result.id.value())] = result.status.ok();
+    }
+    int64_t id = 10;
+    std::vector<size_t> loading;
+    copies.clear();
+    for (int32_t b = 0; b < 4; ++b) {
+      if (!kept[static_cast<size_t>(b)]) continue;
+      loading.push_back(static_cast<size_t>(b));
+      copies.push_back(MakeCopy(id++, kLoad, {{BlockId(b), BlockId(b + 4)}}));
+    }
+    link_->Start(copies);
+    const size_t revoked = random() % 2 == 0 ? 0 : 99;
+    if (revoked == 0) link_->Revoke(std::vector{CopyId(10)});
+    for (const CopyResult& result : Take(copies.size())) {
+      const size_t b = loading[static_cast<size_t>(result.id.value() - 10)];
+      if (result.status.ok()) {
+        ASSERT_EQ(DeviceBlock(static_cast<int32_t>(b) + 4), rounded[b]);
+      } else {
+        ASSERT_TRUE(absl::IsCancelled(result.status)) << result.status;
+        ASSERT_EQ(b, loading[revoked]);
+      }
+    }
+    link_.reset();
+    ASSERT_FALSE(::testing::Test::HasFailure());
+  }
 }
 
 TEST_F(LinkTest, StopsAtOnceInTheMiddleOfACopy) {

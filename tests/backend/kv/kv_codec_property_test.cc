@@ -142,6 +142,51 @@ TEST_P(KvCodecPropertyTest, DecodesAnyBytes) {
   EXPECT_EQ(slice, again);
 }
 
+// Some tokens of one head are what the whole layer has there, and nothing else is written.
+TEST_P(KvCodecPropertyTest, AHeadDecodesToTheSameBits) {
+  const auto seed = static_cast<uint64_t>(GetParam());
+  const Case c = Generator(seed).Make();
+  SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Name(c)));
+  const auto codec = KvCodec::Create(c.shape, {c.kind, c.group, c.key_axis});
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  ASSERT_EQ(codec->decodes_heads(), c.key_axis == KvScaleAxis::kToken);
+  if (!codec->decodes_heads()) return;
+  std::vector<std::byte> encoded(codec->encoded_slice_bytes().size());
+  ASSERT_TRUE(codec->EncodeLayer(ToElements(c.shape, c.numbers), encoded).ok());
+  std::vector<std::byte> plain(c.shape.slice_bytes().size());
+  codec->DecodeLayer(encoded, plain);
+  std::mt19937_64 random(seed);
+  const auto draw = [&](int64_t below) {
+    return static_cast<int64_t>(random() % static_cast<uint64_t>(below));
+  };
+  const int64_t row = c.shape.head_dim * c.shape.element_bytes();
+  ForEachHighwayTarget([&] {
+    KvHeadRows rows;
+    rows.head = draw(c.shape.kv_heads);
+    rows.first = draw(c.shape.block_tokens);
+    rows.count = 1 + draw(c.shape.block_tokens - rows.first);
+    rows.key_stride = row + 4 * draw(3);
+    rows.value_stride = row + 4 * draw(3);
+    std::vector<std::byte> keys(static_cast<size_t>(rows.count * rows.key_stride), std::byte{7});
+    std::vector<std::byte> values(static_cast<size_t>(rows.count * rows.value_stride),
+                                  std::byte{7});
+    std::vector<std::byte> want_keys = keys;
+    std::vector<std::byte> want_values = values;
+    rows.keys = keys.data();
+    rows.values = values.data();
+    codec->DecodeHead(encoded, rows);
+    for (int64_t t = 0; t < rows.count; ++t) {
+      const int64_t at = ((rows.first + t) * c.shape.kv_heads + rows.head) * row;
+      const auto begin = plain.begin() + at;
+      std::copy_n(begin, row, want_keys.begin() + t * rows.key_stride);
+      std::copy_n(begin + static_cast<int64_t>(plain.size() / 2), row,
+                  want_values.begin() + t * rows.value_stride);
+    }
+    ASSERT_EQ(keys, want_keys);
+    ASSERT_EQ(values, want_values);
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, KvCodecPropertyTest, ::testing::Range(1, 121),
                          [](const auto& seed) { return absl::StrCat("seed", seed.param); });
 

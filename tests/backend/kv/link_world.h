@@ -19,8 +19,9 @@ namespace sluice::testing {
 
 class LinkWorld {
  public:
-  LinkWorld(BlockStore& store, int32_t host_blocks)
-      : size_(store.shape().payload.size()),
+  // `recoder`: between host and store, if they are not the same.
+  LinkWorld(BlockStore& store, int32_t host_blocks, const KvRecoder* recoder = nullptr)
+      : size_((recoder != nullptr ? recoder->host_bytes() : store.shape().payload).size()),
         count_(static_cast<size_t>(host_blocks)),
         host_(MakeFileBuffer(static_cast<int64_t>(size_ * count_))),
         meter_(absl::Now()) {
@@ -29,6 +30,7 @@ class LinkWorld {
       return std::span(host_.get() + block.index() * size_, size_);
     };
     options.host_blocks = Blocks(host_blocks);
+    options.recoder = recoder;
     options.log = [this](const std::string& text) {
       std::lock_guard<std::mutex> lock(mu_);
       complaints_.push_back(text);

@@ -79,7 +79,8 @@ inline absl::Status WriteAll(BlockStore& store, const std::vector<TestBlock>& bl
                              int32_t slot = 0) {
   std::vector<StoreWrite> writes;
   for (const TestBlock& block : blocks) {
-    writes.push_back({BlockId(slot++), block.bytes, absl::UnknownError("not written")});
+    writes.push_back(
+        {BlockId(slot++), block.bytes, absl::UnknownError("not written"), &block.identity});
   }
   store.Write(writes, [&](size_t i) { return Seal(store, blocks[i]); });
   for (const StoreWrite& write : writes) {

@@ -49,6 +49,9 @@ struct Config {
   bool strict = true;          // diagnose what is legal but a mistake
   bool fill_with_nan = true;   // fresh device and shared memory
   bool protect_device = true;  // host code that touches device memory faults (needs pkeys)
+  // Diagnose pinned memory and streams that are released while work is under way. CUDA promises to
+  // wait for it in cudaFree only.
+  bool idle_releases = false;
   // ThreadSanitizer
   bool tsan_order_blocks = false;  // for literal __shared__, one object per OS thread
   int tsan_contexts = 2;           // sets of contexts per stream; blocks take turns
@@ -74,6 +77,10 @@ struct Config {
 
 const Config& CurrentConfig();
 void Reset(const Config& config = Config{});
+
+// CUDA_EMU_SEED of the environment, or 0. It moves every Config::seed, so that the tests of a whole
+// program run under other schedules.
+uint64_t SeedShift();
 
 struct KernelLaunch {
   const char* name;

@@ -1,6 +1,7 @@
 #include "cuda_emu/machine.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "cuda_emu/diagnostic.h"
 #include "cuda_emu/fiber.h"
@@ -11,6 +12,7 @@ namespace cuda_emu {
 namespace {
 
 constexpr uint64_t kStreamSalt = 0x57e4;
+constexpr uint64_t kSeedStride = 0x9e3779b97f4a7c15;
 
 Machine* machine = nullptr;
 thread_local int last_error = 0;
@@ -24,7 +26,8 @@ std::unique_ptr<CUstream_st> DefaultStream() {
 void Start(const Config& config) {
   machine = new Machine;
   machine->config = config;
-  machine->random = config.seed ^ kStreamSalt;
+  machine->config.seed += SeedShift() * kSeedStride;
+  machine->random = machine->config.seed ^ kStreamSalt;
   machine->streams.push_back(DefaultStream());
   approximation_ulps = config.approximation_ulps;
 }
@@ -80,6 +83,14 @@ int Enter(Api api, bool release) {
 Machine& TheMachine() {
   if (machine == nullptr) Start(Config{});
   return *machine;
+}
+
+uint64_t SeedShift() {
+  static const uint64_t shift = [] {
+    const char* text = std::getenv("CUDA_EMU_SEED");
+    return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+  }();
+  return shift;
 }
 
 const Config& CurrentConfig() { return TheMachine().config; }

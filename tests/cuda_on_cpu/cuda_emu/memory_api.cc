@@ -17,11 +17,23 @@ cudaError_t Allocate(Api api, MemoryKind kind, void** pointer, size_t bytes) {
   return Returned(m.memory.Allocate(bytes, kind, current_device, pointer));
 }
 
+void CheckIdle() {
+  Machine& m = TheMachine();
+  const std::lock_guard<std::mutex> lock(m.mutex);
+  for (const auto& stream : m.streams) {
+    if (!stream->has_work()) continue;
+    AddDiagnostic("free", "pinned memory is released while work is under way in stream " +
+                              stream->Name() + ": synchronize first");
+    return;
+  }
+}
+
 // Frees even after an error: see EnterRelease.
 cudaError_t Release(MemoryKind kind, void* pointer) {
   const TsanQuiet quiet;
   int error = EnterRelease(Api::kFree);
   if (error == cudaErrorNotPermitted) return Returned(error);
+  if (CurrentConfig().idle_releases && kind != MemoryKind::kDevice) CheckIdle();
   if (const int waited = WaitForAllStreams(); error == cudaSuccess) error = waited;
   Machine& m = TheMachine();
   const std::lock_guard<std::mutex> lock(m.mutex);

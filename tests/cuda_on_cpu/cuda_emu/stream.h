@@ -60,6 +60,16 @@ struct CUstream_st {
   std::thread worker;
 
   bool idle() const { return queue.empty() && !busy; }
+  // Whether something that may touch memory is under way.
+  bool has_work() const {
+    for (const auto& operation : queue) {
+      if (operation->kind != cuda_emu::OperationKind::kWait &&
+          operation->kind != cuda_emu::OperationKind::kRecord) {
+        return true;
+      }
+    }
+    return busy;
+  }
   std::string Name() const { return id == 0 ? "null" : "s" + std::to_string(id); }
 };
 

@@ -88,6 +88,10 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
     if (handle == nullptr || FindStream(&m, handle) == nullptr) {
       return Returned(cudaErrorInvalidResourceHandle);
     }
+    if (m.config.idle_releases && handle->has_work()) {
+      AddDiagnostic("free", "stream " + handle->Name() +
+                                " is destroyed while work is under way in it: synchronize first");
+    }
   }
   WaitUntil([handle] { return handle->idle(); });
   {

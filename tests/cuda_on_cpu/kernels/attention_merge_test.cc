@@ -120,6 +120,27 @@ TEST_F(AttentionMergeTest, MergesCanBeChained) {
   ExpectClose(ToDoubles(chained.Get()), ToDoubles(all.Get()), {2e-6, 1e-5, 1e-6});
 }
 
+// Parts are read whole; their weights, 4 bytes each, are scattered.
+TEST_F(AttentionMergeTest, MemoryAccessesAreCoalesced) {
+  std::mt19937_64 rng(21);
+  const int heads = 8, dim = 128, count = 8;
+  const Parts parts = RandomParts(count, heads, dim, rng);
+  const DeviceValues<float> partial(parts.partial), lse(parts.lse), out(heads * dim),
+      out_lse(heads);
+  const DeviceValues<uint16_t> halves(heads * dim);
+  const DeviceValues<AttentionMerge> merges(std::vector<AttentionMerge>{{0, 0, 1, count}});
+  const TestStream stream;
+  cuda_emu::CountAccesses(true);
+  ASSERT_EQ(LaunchAttentionMerge({partial.data(), lse.data(), merges.data(), 1, heads, dim,
+                                  halves.data(), out.data(), out_lse.data()},
+                                 stream),
+            cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+  ExpectLittleWaste("global read", 1.2);
+  ExpectNoWaste("global write", 1.0);
+  cuda_emu::CountAccesses(false);
+}
+
 // Every query meets every position that it sees exactly once, and all parts are merged.
 TEST_F(AttentionMergeTest, PlansCoverEveryPositionOnce) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {

@@ -1,5 +1,6 @@
 #include "backend/cuda/kernels/attention.h"
 
+#include "backend/cuda/kernels/attention_merge.h"
 #include "tests/cuda_on_cpu/kernels/attention_world.h"
 
 namespace sluice::cuda {
@@ -34,7 +35,7 @@ class AttentionTypesTest : public KernelTest, public ::testing::WithParamInterfa
 
 TEST_P(AttentionTypesTest, EveryHeadDimAgreesWithDoublePrecision) {
   const auto [half, kv, decode] = GetParam();
-  for (const int head_dim : {64, 80, 96, 128, 256}) {
+  for (const int head_dim : {32, 64, 80, 96, 128, 256}) {
     for (uint64_t i = 0; i < (decode ? 8 : 4); ++i) {
       const uint64_t seed = static_cast<uint64_t>(head_dim) * 100 + i;
       SCOPED_TRACE(::testing::Message() << "seed " << seed);
@@ -88,9 +89,43 @@ TEST_F(AttentionTest, EveryScheduleGivesTheSame) {
   }
 }
 
+// All group sizes with all block sizes; head dims, types and windows take turns. Contexts end at a
+// block, one past it, and at a prime.
+TEST_F(AttentionTest, EveryGroupSizeMeetsEveryBlockSize) {
+  const int dims[] = {32, 64, 80, 96, 128, 256};
+  const KvType types[] = {KvType::kHalf, KvType::kFp8E4m3, KvType::kInt8};
+  uint64_t seed = 1000;
+  for (int group = 1; group <= 8; ++group) {
+    for (const int block : {16, 32, 48, 64, 128, 256}) {
+      AttentionCase c;
+      c.half = seed % 2 == 0 ? HalfType::kBf16 : HalfType::kF16;
+      c.kv = types[seed % 3];
+      c.head_dim = dims[seed / 7 % std::size(dims)];
+      c.window = seed % 4 == 0 ? 37 : 0;
+      c.kv_heads = seed % 2 == 0 ? 1 : 2;
+      c.group = group;
+      c.block_tokens = block;
+      c.host_blocks = seed % 3 == 0 ? 1 : 0;
+      c.sequences = {{block - 1, 1}, {block, 1}, {112, 1}, {0, 64 / group + 1}};
+      SCOPED_TRACE(::testing::Message() << "seed " << seed);
+      Use(ScheduleOf(seed));
+      std::mt19937_64 rng(seed++);
+      ExpectRight(c, rng);
+    }
+  }
+}
+
+TEST_F(AttentionTest, NothingToDoLaunchesNothing) {
+  const uint64_t launches = cuda_emu::CurrentCounts().launches;
+  EXPECT_EQ(LaunchDecodeAttention({}, nullptr), cudaSuccess);
+  EXPECT_EQ(LaunchPrefillAttention({}, nullptr), cudaSuccess);
+  EXPECT_EQ(LaunchAttentionMerge({}, nullptr), cudaSuccess);
+  EXPECT_EQ(cuda_emu::CurrentCounts().launches, launches);
+}
+
 // A tile that is full, one row short of full and one row too large, of either kind.
 TEST_F(AttentionTest, FullTilesAreFull) {
-  for (const int head_dim : {64, 80, 96, 128, 256}) {
+  for (const int head_dim : {32, 64, 80, 96, 128, 256}) {
     for (const int rows : {15, 16, 17, 63, 64, 65}) {
       AttentionCase c;
       c.head_dim = head_dim;
@@ -140,7 +175,7 @@ TEST_F(AttentionTest, HostBlocksAreAttendedInPlace) {
 }
 
 TEST_F(AttentionTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {
-  for (const int head_dim : {64, 80, 96, 128, 256}) {
+  for (const int head_dim : {32, 64, 80, 96, 128, 256}) {
     for (const KvType kv : {KvType::kHalf, KvType::kFp8E4m3}) {
       SCOPED_TRACE(head_dim);
       AttentionCase c;
@@ -161,6 +196,24 @@ TEST_F(AttentionTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {
       ExpectNoWaste("global read", 2.0);  // 1 but for the sums of a merge, 4 bytes per part
       cuda_emu::CountAccesses(false);
     }
+  }
+}
+
+// The tests are tested: one block index that is off by one shows, whatever the block holds.
+TEST_F(AttentionTest, ABlockIndexOffByOneIsNoticed) {
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(::testing::Message() << "seed " << seed);
+    AttentionCase c;
+    c.sequences = {{static_cast<int>(20 + 7 * seed), 1}, {40, seed % 2 == 0 ? 1 : 20}};
+    c.wrong_block = 1;
+    std::mt19937_64 rng(seed);
+    const AttentionOutcome outcome = RunAttention(c, rng);
+    bool noticed = false;
+    for (size_t i = 0; i < outcome.got.size(); ++i) {
+      const double error = std::abs(outcome.got[i] - outcome.want[i]);
+      noticed = noticed || !(error <= AttentionTolerance(c).absolute);
+    }
+    EXPECT_TRUE(noticed);
   }
 }
 

@@ -110,7 +110,9 @@ void FillSequence(const AttentionCase& c, size_t s, std::vector<int32_t>& free, 
     const int32_t block = free.back();
     free.pop_back();
     const int view = b < host ? 1 : 0;
-    for (int t = 0; t < 2; ++t) world.tables[t].push_back(t == view ? block : -1);
+    const bool last = b + 1 == Blocks(total, c.block_tokens);
+    const int32_t entry = last && block > 0 ? block - c.wrong_block : block;
+    for (int t = 0; t < 2; ++t) world.tables[t].push_back(t == view ? entry : -1);
     for (int i = 0; i < 2 * c.block_tokens * c.kv_heads; ++i) {
       const bool value = i % 2 == 1;
       const int head = i / 2 % c.kv_heads;
@@ -230,7 +232,9 @@ AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
 
   const TestStream stream;
   const DeviceValues<uint16_t> queries(q), out(elements);
-  const DeviceValues<unsigned char> pool(world.pools[0].bytes), host(world.pools[1].bytes);
+  const DeviceValues<unsigned char> pool(world.pools[0].bytes);
+  const PinnedArray<unsigned char> host(world.pools[1].bytes.size());
+  std::copy(world.pools[1].bytes.begin(), world.pools[1].bytes.end(), host.data());
   const DeviceValues<int32_t> table(world.tables[0]), host_table(world.tables[1]);
   const DeviceValues<AttentionWork> decode(outcome.plan.decode), prefill(outcome.plan.prefill);
   const DeviceValues<AttentionMerge> merges(outcome.plan.merges);

@@ -27,6 +27,8 @@ struct AttentionCase {
   int host_blocks = 0;
   int multiprocessors = 1;
   int least_split = 64;
+  // A mistake to be noticed: this is taken off the block table's last entry of each sequence.
+  int wrong_block = 0;
 };
 
 struct AttentionOutcome {

@@ -94,6 +94,8 @@ TEST_F(GemmTest, NothingToDoLaunchesNothing) {
   params.n = 5;
   params.k = 8;
   EXPECT_EQ(LaunchGemm(params, nullptr), cudaSuccess);
+  std::swap(params.m, params.n);
+  EXPECT_EQ(LaunchGemm(params, nullptr), cudaSuccess);
 }
 
 TEST_F(GemmTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {

@@ -76,6 +76,34 @@ TEST_F(KvTransferTest, PagesGoToTheHostAndBackUnchanged) {
   }
 }
 
+TEST_F(KvTransferTest, PagesOfEverySizeArriveWhole) {
+  uint64_t seed = 200;
+  for (const int64_t block : {16, 32, 48, 64, 128, 256}) {
+    for (const int64_t kv_heads : {1, 2, 5, 8}) {
+      SCOPED_TRACE(::testing::Message() << "block " << block << " seed " << seed);
+      Use(ScheduleOf(seed));
+      std::mt19937_64 rng(seed);
+      const KvPageShape page = {kv_heads, seed % 2 == 0 ? 64 : 80, block,
+                                seed % 3 == 0 ? KvType::kInt8 : KvType::kHalf};
+      ++seed;
+      const auto bytes = static_cast<size_t>(page.page_bytes());
+      const std::vector<unsigned char> content = RandomBytes(bytes * 3, rng);
+      const DeviceValues<unsigned char> from(content), to(bytes * 3);
+      const DeviceValues<KvTransferPair> pairs(std::vector<KvTransferPair>{{0, 2}, {2, 0}, {1, 1}});
+      KvTransferParams params = Params(page, page.type, page.type, pairs, 3);
+      params.from = MakeKvView(page, from.data(), page.page_bytes(), nullptr);
+      params.to = MakeKvView(page, to.data(), page.page_bytes(), nullptr);
+      const TestStream stream;
+      ASSERT_EQ(LaunchKvTransfer(params, stream), cudaSuccess);
+      EXPECT_CUDA_OK(stream.Synchronize());
+      const std::vector<unsigned char> got = to.Get();
+      for (size_t b = 0; b < 3; ++b) {
+        EXPECT_EQ(std::memcmp(&content[b * bytes], &got[(2 - b) * bytes], bytes), 0) << b;
+      }
+    }
+  }
+}
+
 // Between [K, V][token][head][dim] and [K, V][head][token][dim].
 TEST_F(KvTransferTest, LayoutsMayDiffer) {
   const KvPageShape page = {3, 80, 32, KvType::kHalf};
@@ -199,6 +227,39 @@ TEST_F(KvTransferTest, MemoryAccessesAreCoalesced) {
   ExpectNoWaste("global read", 1.0);
   ExpectNoWaste("global write", 1.0);
   cuda_emu::CountAccesses(false);
+}
+
+TEST_F(KvTransferTest, ChangesOfTypeAreCoalesced) {
+  const KvPageShape page = {2, 128, 16, KvType::kHalf};
+  KvPageShape coded = page;
+  coded.type = KvType::kFp8E4m3;
+  std::mt19937_64 rng(6);
+  const DeviceValues<uint16_t> plain(
+      RandomHalves(HalfType::kBf16, static_cast<size_t>(page.page_bytes()) / 2, rng));
+  const DeviceValues<unsigned char> codes(static_cast<size_t>(coded.page_bytes()));
+  const DeviceValues<int32_t> broken(std::vector<int32_t>{0});
+  const DeviceValues<KvTransferPair> pairs(std::vector<KvTransferPair>{{0, 0}});
+  KvTransferParams params = Params(page, KvType::kHalf, KvType::kFp8E4m3, pairs, 1);
+  params.from = MakeKvView(page, plain.data(), page.page_bytes(), nullptr);
+  params.to = MakeKvView(coded, codes.data(), coded.page_bytes(), nullptr);
+  params.broken = broken.data();
+  const TestStream stream;
+  for (int way = 0; way < 2; ++way) {
+    cuda_emu::CountAccesses(true);
+    ASSERT_EQ(LaunchKvTransfer(params, stream), cudaSuccess);
+    EXPECT_CUDA_OK(stream.Synchronize());
+    ExpectNoWaste("global read", 1.0);
+    ExpectNoWaste("global write", 1.0);
+    cuda_emu::CountAccesses(false);
+    std::swap(params.from, params.to);
+    std::swap(params.from_type, params.to_type);
+  }
+}
+
+TEST_F(KvTransferTest, NothingToDoLaunchesNothing) {
+  const uint64_t launches = cuda_emu::CurrentCounts().launches;
+  EXPECT_EQ(LaunchKvTransfer({}, nullptr), cudaSuccess);
+  EXPECT_EQ(cuda_emu::CurrentCounts().launches, launches);
 }
 
 TEST_F(KvTransferTest, RefusesWhatItCannotConvert) {

@@ -13,12 +13,13 @@ struct Case {
   int heads = 16;
   int block_tokens = 16;
   int multiprocessors = 1;
+  int host_blocks = 0;  // leading blocks of each sequence that lie in a second pool
   std::vector<std::pair<int, int>> sequences;  // tokens before the step, of the step
 };
 
 struct Latents {
-  std::vector<uint16_t> pool;               // [block][token][576]; NaN where nothing was written
-  std::vector<int32_t> table;               // of all sequences
+  std::vector<uint16_t> pools[2];           // [block][token][576]; NaN where nothing was written
+  std::vector<int32_t> table;               // of all sequences, the same for both pools
   std::vector<std::vector<uint16_t>> rows;  // [sequence][token][576]
   std::vector<std::vector<AttentionRange>> ranges;
   std::vector<AttentionSequence> sequences;
@@ -29,14 +30,17 @@ Latents MakeLatents(const Case& c, std::mt19937_64& rng) {
   Latents latents;
   int blocks = 2;
   for (const auto& [before, count] : c.sequences) blocks += (before + count) / c.block_tokens + 1;
-  latents.pool.assign(static_cast<size_t>(blocks * c.block_tokens * kMlaRow), 0x7fff);
+  for (auto& pool : latents.pools) {
+    pool.assign(static_cast<size_t>(blocks * c.block_tokens * kMlaRow), 0x7fff);
+  }
   std::vector<int32_t> free(static_cast<size_t>(blocks));
   std::iota(free.begin(), free.end(), 0);
   std::shuffle(free.begin(), free.end(), rng);
   for (const auto& [before, count] : c.sequences) {
     const int total = before + count;
     const auto first = static_cast<int32_t>(latents.table.size());
-    latents.ranges.push_back({{0, total, 0, first}});
+    const int host = std::min(c.host_blocks, before / c.block_tokens) * c.block_tokens;
+    latents.ranges.push_back({{0, host, 1, first}, {host, total, 0, first}});
     latents.rows.push_back(RandomHalves(c.half, static_cast<size_t>(total * kMlaRow), rng, 0.7));
     for (int t = 0; t < total; ++t) {
       if (t % c.block_tokens == 0) {
@@ -44,7 +48,7 @@ Latents MakeLatents(const Case& c, std::mt19937_64& rng) {
         free.pop_back();
       }
       std::copy_n(latents.rows.back().begin() + t * kMlaRow, kMlaRow,
-                  latents.pool.begin() +
+                  latents.pools[t < host ? 1 : 0].begin() +
                       (latents.table.back() * c.block_tokens + t % c.block_tokens) * kMlaRow);
     }
   }
@@ -95,7 +99,9 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   options.least_split = 32;
   const AttentionPlan plan = PlanAttention(latents.sequences, options);
   const auto partial_rows = static_cast<size_t>(plan.partial_rows * c.heads);
-  const DeviceValues<uint16_t> queries(q), out(rows * kMlaLatent), pool(latents.pool);
+  const DeviceValues<uint16_t> queries(q), out(rows * kMlaLatent),
+      pools[] = {DeviceValues<uint16_t>(latents.pools[0]),
+                 DeviceValues<uint16_t>(latents.pools[1])};
   const DeviceValues<int32_t> table(latents.table);
   const DeviceValues<float> partial(partial_rows * kMlaLatent), lse(partial_rows);
   const DeviceValues<AttentionWork> decode(plan.decode), prefill(plan.prefill);
@@ -105,11 +111,13 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   params.out = out.data();
   params.partial = partial.data();
   params.lse = lse.data();
-  params.views[0].data = pool.data();
-  params.views[0].blocks = table.data();
-  params.views[0].token_stride = kMlaRow * 2;
-  params.views[0].block_stride = int64_t{c.block_tokens} * kMlaRow * 2;
-  params.views[0].block_tokens = MakeFastDivisor(static_cast<uint32_t>(c.block_tokens));
+  for (size_t v = 0; v < 2; ++v) {
+    params.views[v].data = pools[v].data();
+    params.views[v].blocks = table.data();
+    params.views[v].token_stride = kMlaRow * 2;
+    params.views[v].block_stride = int64_t{c.block_tokens} * kMlaRow * 2;
+    params.views[v].block_tokens = MakeFastDivisor(static_cast<uint32_t>(c.block_tokens));
+  }
   params.heads = c.heads;
   params.scale = static_cast<float>(scale);
   params.half = c.half;
@@ -153,23 +161,59 @@ class MlaAttentionTest : public KernelTest {};
 TEST_F(MlaAttentionTest, AgreesWithDoublePrecision) {
   uint64_t seed = 1;
   for (const HalfType half : {HalfType::kBf16, HalfType::kF16}) {
-    Check({half, 16, 16, 1, {{0, 1}, {33, 1}, {31, 4}}}, seed++);
-    Check({half, 1, 32, 1, {{5, 65}}}, seed++);
-    Check({half, 64, 64, 1, {{31, 1}, {0, 3}}}, seed++);
-    Check({half, 128, 48, 1, {{40, 2}}}, seed++);
+    Check({half, 16, 16, 1, 0, {{0, 1}, {33, 1}, {31, 4}}}, seed++);
+    Check({half, 1, 32, 1, 0, {{5, 65}}}, seed++);
+    Check({half, 64, 64, 1, 0, {{31, 1}, {0, 3}}}, seed++);
+    Check({half, 128, 48, 1, 0, {{40, 2}}}, seed++);
+  }
+}
+
+// All head counts with all block sizes; contexts around a tile of 32 tokens, and primes.
+TEST_F(MlaAttentionTest, EveryNumberOfHeadsMeetsEveryBlockSize) {
+  const int contexts[] = {0, 1, 13, 31, 32, 33, 63, 64, 65, 97};
+  uint64_t seed = 300;
+  for (const int heads : {1, 2, 4, 8, 16, 32, 64, 128}) {
+    for (const int block : {16, 32, 48, 64, 128, 256}) {
+      Case c;
+      c.half = seed % 2 == 0 ? HalfType::kBf16 : HalfType::kF16;
+      c.heads = heads;
+      c.block_tokens = block;
+      c.multiprocessors = seed % 3 == 0 ? 4 : 1;
+      c.host_blocks = static_cast<int>(seed % 2);
+      c.sequences = {{contexts[seed % 10], 1}, {contexts[seed / 3 % 10], 1 + (heads < 32 ? 2 : 0)}};
+      Check(c, seed++);
+    }
   }
 }
 
 TEST_F(MlaAttentionTest, SplitsMergeExactly) {
-  Check({HalfType::kBf16, 16, 16, 8, {{130, 1}, {64, 1}}}, 9);
-  Check({HalfType::kF16, 128, 16, 2, {{129, 1}}}, 10);
+  Check({HalfType::kBf16, 16, 16, 8, 0, {{130, 1}, {64, 1}}}, 9);
+  Check({HalfType::kF16, 128, 16, 2, 0, {{129, 1}}}, 10);
 }
 
-TEST_F(MlaAttentionTest, SharedMemoryHasNoConflicts) {
-  Check({HalfType::kBf16, 16, 16, 1, {{40, 4}}}, 2, true);
+TEST_F(MlaAttentionTest, HostBlocksAreAttendedInPlace) {
+  Check({HalfType::kBf16, 16, 16, 1, 2, {{40, 1}, {15, 1}, {70, 3}}}, 11);
+}
+
+TEST_F(MlaAttentionTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {
+  Check({HalfType::kBf16, 16, 16, 1, 0, {{40, 4}}}, 2, true);
   ExpectNoWaste("ldmatrix", 1.0);
   ExpectNoWaste("shared write", 1.0);
+  ExpectNoWaste("shared read", 1.0);
+  ExpectNoWaste("global read", 1.0);
+  ExpectNoWaste("global write", 1.0);
+  Check({HalfType::kBf16, 16, 16, 4, 0, {{130, 1}}}, 2, true);  // into partial buffers
+  ExpectNoWaste("shared write", 1.0);
+  ExpectNoWaste("global write", 1.0);
   cuda_emu::CountAccesses(false);
+}
+
+TEST_F(MlaAttentionTest, NothingToDoLaunchesNothing) {
+  const uint64_t launches = cuda_emu::CurrentCounts().launches;
+  MlaAttentionParams params;
+  params.heads = 16;
+  EXPECT_EQ(LaunchMlaAttention(params, nullptr), cudaSuccess);
+  EXPECT_EQ(cuda_emu::CurrentCounts().launches, launches);
 }
 
 TEST_F(MlaAttentionTest, HeadsMustFitTiles) {

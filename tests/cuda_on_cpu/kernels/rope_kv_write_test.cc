@@ -178,7 +178,10 @@ TEST_F(RopeKvWriteTest, AgreesWithDoublePrecision) {
         c.norm = variant >= 2;
         c.heads = variant + 1;
         c.kv_heads = variant % 2 + 1;
-        c.block_tokens = variant == 0 ? 16 : 48;
+        const int64_t blocks[] = {16, 32, 48, 64, 128, 256};
+        c.block_tokens = blocks[seed % 6];
+        const int tokens[] = {1, 2, 5, 17};
+        c.tokens = tokens[seed / 2 % 4];
         Check(c, seed++);
       }
     }
@@ -240,6 +243,31 @@ TEST_F(RopeKvWriteTest, MemoryAccessesAreCoalesced) {
   ExpectNoWaste("global read", 1.0);
   ExpectNoWaste("global write", 1.0);
   cuda_emu::CountAccesses(false);
+}
+
+TEST_F(RopeKvWriteTest, QuantizingIsCoalescedAndFreeOfConflicts) {
+  for (const int head_dim : {128, 256}) {
+    Case c;
+    c.head_dim = head_dim;
+    c.kv = KvType::kFp8E4m3;
+    std::mt19937_64 rng(4);
+    const Inputs in = MakeInputs(c, rng);
+    cuda_emu::CountAccesses(true);
+    RunCase(c, in);
+    ExpectNoWaste("global read", 1.0);
+    ExpectNoWaste("global write", 1.0);
+    ExpectNoWaste("shared read", 1.0);
+    ExpectNoWaste("shared write", 1.0);
+    cuda_emu::CountAccesses(false);
+  }
+}
+
+TEST_F(RopeKvWriteTest, NothingToDoLaunchesNothing) {
+  const uint64_t launches = cuda_emu::CurrentCounts().launches;
+  RopeKvWriteParams params;
+  params.head_dim = 64;
+  EXPECT_EQ(LaunchRopeKvWrite(params, nullptr), cudaSuccess);
+  EXPECT_EQ(cuda_emu::CurrentCounts().launches, launches);
 }
 
 TEST_F(RopeKvWriteTest, RefusesShapesItCannotDo) {

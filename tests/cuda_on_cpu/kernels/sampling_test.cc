@@ -3,6 +3,7 @@
 
 #include "backend/cpu/sampler.h"
 #include "backend/cuda/kernels/logits.h"
+#include "backend/cuda/kernels/pick_logits.h"
 #include "tests/cuda_on_cpu/kernels/kernel_test.h"
 
 namespace sluice::cuda {
@@ -217,7 +218,67 @@ TEST_F(SamplingTest, MemoryAccessesAreCoalesced) {
   cuda_emu::CountAccesses(true);
   Sample(logits, {row});
   ExpectNoWaste("global read", 1.0);
+  ExpectNoWaste("shared read", 2.0);  // 1 but for the 256 fine masses of 8 bytes
   cuda_emu::CountAccesses(false);
+}
+
+TEST_F(SamplingTest, EditsAndLogprobsAreCoalesced) {
+  std::mt19937_64 rng(9);
+  const std::vector<float> logits = RandomLogits(2 * 1024, 1.0, false, rng);
+  std::vector<LogitEdit> edits(64);
+  for (size_t i = 0; i < edits.size(); ++i) {
+    edits[i].token = static_cast<int32_t>(8 * 7 + i);
+    edits[i].presence = 0.5F;
+    edits[i].times = 1;
+  }
+  const DeviceValues<float> d_logits(logits), log_sum(1), logprobs(5);
+  const DeviceValues<LogitEdit> d_edits(edits);
+  const DeviceValues<int32_t> rows(std::vector<int32_t>{1}), tokens(5);
+  const TestStream stream;
+  cuda_emu::CountAccesses(true);
+  ASSERT_EQ(LaunchLogitEdits({d_logits.data(), d_edits.data(), nullptr, 64, 1024}, stream),
+            cudaSuccess);
+  ASSERT_EQ(LaunchLogprobs({d_logits.data(), rows.data(), log_sum.data(), tokens.data(),
+                            logprobs.data(), 1, 5, 1024},
+                           stream),
+            cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+  ExpectNoWaste("global read", 1.0);
+  ExpectNoWaste("global write", 1.0);
+  cuda_emu::CountAccesses(false);
+}
+
+TEST_F(SamplingTest, LogitsArePickedByTokenAndUnknownTokensGiveZero) {
+  std::mt19937_64 rng(10);
+  const int vocab = 37, count = 257;  // one past a block
+  const std::vector<float> logits = RandomLogits(count * vocab, 1.0, false, rng);
+  std::vector<int32_t> tokens;
+  std::vector<float> want;
+  for (int i = 0; i < count; ++i) {
+    tokens.push_back(i % 9 == 0 ? -1 : i % 7 == 0 ? vocab : static_cast<int32_t>(rng() % vocab));
+    const bool known = tokens.back() >= 0 && tokens.back() < vocab;
+    want.push_back(known ? logits[static_cast<size_t>(i * vocab + tokens.back())] : 0.0F);
+  }
+  const DeviceValues<float> d_logits(logits), out(count);
+  const DeviceValues<int32_t> d_tokens(tokens);
+  const TestStream stream;
+  cuda_emu::CountAccesses(true);
+  ASSERT_EQ(LaunchPickLogits({d_logits.data(), d_tokens.data(), out.data(), count, vocab}, stream),
+            cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+  EXPECT_EQ(out.Get(), want);
+  ExpectNoWaste("global write", 1.0);
+  ExpectNoWaste("global read", 8.0);  // a sector each: one logit of every row
+  cuda_emu::CountAccesses(false);
+}
+
+TEST_F(SamplingTest, NothingToDoLaunchesNothing) {
+  const uint64_t launches = cuda_emu::CurrentCounts().launches;
+  EXPECT_EQ(LaunchSample({}, nullptr), cudaSuccess);
+  EXPECT_EQ(LaunchLogitEdits({}, nullptr), cudaSuccess);
+  EXPECT_EQ(LaunchLogprobs({}, nullptr), cudaSuccess);
+  EXPECT_EQ(LaunchPickLogits({}, nullptr), cudaSuccess);
+  EXPECT_EQ(cuda_emu::CurrentCounts().launches, launches);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // gateway_client --endpoint H:P SCENARIO …: lives a gateway's life with one engine, encoded by hand
 // from the protocol's tables. Exits with 1 at the first thing that is not as it should be.
 #include "CLI/CLI.hpp"
+#include "tests/e2e/gateway/edges.h"
 #include "tests/e2e/gateway/index.h"
 #include "tests/e2e/gateway/life.h"
 
@@ -25,6 +26,7 @@ int main(int argc, char** argv) {
   events->add_option("--host-blocks", host_blocks, "of the server")->required();
   CLI::App* restarted = app.add_subcommand("restarted", "KV events after a restart");
   restarted->add_option("--last", last, "a number of the server before")->required();
+  CLI::App* leaving = app.add_subcommand("leaving", "a drain, which begins after \"running\"");
   app.require_subcommand(1);
   CLI11_PARSE(app, argc, argv);
 
@@ -35,11 +37,14 @@ int main(int argc, char** argv) {
     FetchTokenizer(channel, path);
     GenerateAllWays(channel, prompt);
     StopAtString(channel, prompt, stop);
+    LeaveOutWhatMayBe(channel);
     RefuseBadRequests(channel);
     GiveUp(channel);
+    PollLoads(channel);
     ReadLoadReports(channel);
   }
   if (*events) FollowEvents(channel, kWidth, device_blocks, host_blocks);
+  if (*leaving) SeeItLeave(channel);
   if (*restarted) FollowAfterRestart(channel, kWidth, last);
   return 0;
 }

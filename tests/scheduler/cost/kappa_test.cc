@@ -128,6 +128,21 @@ TEST(KappaTest, HostCoresAreLimitedByMemoryOrArithmetic) {
   EXPECT_EQ(MakeCoefficients(d).per_in_place_token, Seconds(0));
 }
 
+TEST(KappaTest, ACpuReadsInPlaceOncePerTileOfQueryRows) {
+  Deployment d = On(Llama70b());
+  d.hardware.in_place_read = ByteRate(4e9);
+  d.hardware.in_place_reread = ByteRate(8e9);
+  d.hardware.in_place_rows = 32;
+  const CostCoefficients c = MakeCoefficients(d);
+  EXPECT_TRUE(c.in_place_on_device);
+  EXPECT_EQ(c.per_in_place_token, Seconds(0));
+  EXPECT_DOUBLE_EQ(c.per_in_place_read.value(), 327680 / (4e9 * d.tensor_parallel));
+  EXPECT_DOUBLE_EQ(c.per_in_place_reread.value(), c.per_in_place_read.value() / 2);
+  EXPECT_EQ(c.in_place_tile, Tokens(4)) << "8 query heads to a kv head";
+  d.hardware.in_place_rows = 4;
+  EXPECT_EQ(MakeCoefficients(d).in_place_tile, Tokens(1));
+}
+
 TEST(KappaTest, OneDeviceNeedsNoAllReduce) {
   EXPECT_EQ(MakeCoefficients(On(WindowedModel(), RateBasis::kSustained, 1)).launch, Seconds(1e-3));
 }

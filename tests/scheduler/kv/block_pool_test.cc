@@ -40,6 +40,37 @@ TEST(BlockPoolTest, AnOwnedBlockIsCachedAndLeavesInOrderOfLastUse) {
   EXPECT_EQ(pool.Oldest(), blocks[1]);
 }
 
+TEST(BlockPoolTest, WhatLosesItsOwnerStayedSinceItGotIt) {
+  BlockPool pool(Blocks(2));
+  const BlockId early = pool.TakeForUse();
+  pool.SetOwner(early, NodeId(0));  // before anybody told the time
+  pool.set_now(absl::FromUnixSeconds(100));
+  const BlockId block = pool.TakeForUse();
+  pool.SetOwner(block, NodeId(1));
+  pool.set_now(absl::FromUnixSeconds(107));
+  pool.DropReference(block);
+  pool.Touch(block);
+  EXPECT_EQ(pool.residency().sum_s, 0) << "it is still there";
+  pool.ClearOwner(block);
+  pool.ClearOwner(early);
+  const Residency& counted = pool.residency();
+  EXPECT_DOUBLE_EQ(counted.sum_s, 7);
+  for (size_t i = 0; i < counted.blocks.size(); ++i) {
+    const bool within = i < Residency::kBounds.size() && Residency::kBounds[i] == 10;
+    EXPECT_EQ(counted.blocks[i], within ? 1 : 0) << i;
+  }
+}
+
+TEST(ResidencyTest, ABoundBelongsToItsClassAndTheLastClassHasNone) {
+  Residency residency;
+  residency.Add(Residency::kBounds.front());
+  residency.Add(Residency::kBounds.back());
+  residency.Add(Residency::kBounds.back() + 1);
+  EXPECT_EQ(residency.blocks.front(), 1);
+  EXPECT_EQ(residency.blocks[Residency::kBounds.size() - 1], 1);
+  EXPECT_EQ(residency.blocks.back(), 1);
+}
+
 TEST(BlockPoolTest, ABlockInTransitIsNeitherFreeNorCached) {
   BlockPool pool(Blocks(1));
   const BlockId block = pool.TakeForUse();

@@ -142,5 +142,67 @@ TEST_F(KvAdoptionTest, NothingIsWrittenWhileSpillingIsOff) {
   EXPECT_THAT(Take(), SizeIs(1)) << "what waited is written";
 }
 
+// ---- Blocks found in a store that others write to --------------------------------------------
+
+TEST_F(KvAdoptionTest, FoundBlocksGetSlotsAndAreStaged) {
+  Prompt p({1, 2, 3, 4, 5, 6});
+  const std::vector<KvCache::FoundBlock> placed = cache_.AdoptFound(p.path(), 0);
+  ASSERT_THAT(placed, SizeIs(3));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(placed[i].block, i);
+  Check({});
+  EXPECT_EQ(Match(p).on_disk, Blocks(3));
+  EXPECT_EQ(cache_.disk().cached(), Blocks(3));
+  EXPECT_EQ(cache_.Stage(match_, Blocks(9), RequestId(1), CopyClass::kDemand), Blocks(3));
+  const std::vector<Copy> copies = EndCopies();
+  EXPECT_EQ(copies[0].blocks[1].source, placed[1].slot);
+  EXPECT_EQ(Admit(&p, 3).from_disk, Blocks(3));
+  Check({&p});
+}
+
+TEST_F(KvAdoptionTest, OfFoundBlocksThoseThatAreHereGetNoSlot) {
+  Prompt p({1, 2, 3, 4});
+  Compute(&p, 2);  // on the device
+  EndCopies();
+  const Prompt more({1, 2, 3, 4, 5, 6});
+  const std::vector<KvCache::FoundBlock> placed = cache_.AdoptFound(more.path(), 2);
+  ASSERT_THAT(placed, SizeIs(1));
+  EXPECT_EQ(placed[0].block, 2u);
+  EXPECT_THAT(cache_.AdoptFound(more.path(), 2), IsEmpty()) << "it has one now";
+  EXPECT_THAT(cache_.AdoptFound(p.path(), 0), IsEmpty()) << "computed meanwhile";
+  Check({&p});
+}
+
+TEST_F(KvAdoptionTest, WithoutWhatCameBeforeThemFoundBlocksAreOfNoUse) {
+  const Prompt p({1, 2, 3, 4, 5, 6});
+  EXPECT_THAT(cache_.AdoptFound(p.path(), 2), IsEmpty());
+  Check({});
+  EXPECT_EQ(cache_.index().size(), Blocks(0));
+}
+
+TEST_F(KvAdoptionTest, FoundBlocksTakeTheRoomOfOthersButNotOfTheirOwnPrompt) {
+  cache_.AdoptFound(Prompt({21, 22, 23, 24}).path(), 0);
+  Prompt p({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});  // 8 blocks, 6 slots
+  const std::vector<KvCache::FoundBlock> placed = cache_.AdoptFound(p.path(), 0);
+  ASSERT_THAT(placed, SizeIs(6));
+  for (size_t i = 0; i < 6; ++i) EXPECT_EQ(placed[i].block, i);
+  EXPECT_EQ(Match(p).on_disk, Blocks(6));
+  EXPECT_EQ(cache_.counters().disk_evictions, Blocks(2));
+  Check({});
+}
+
+TEST_F(KvAdoptionTest, WhoIsComputingAFoundBlockGoesOn) {
+  Prompt p({1, 2, 3, 4});
+  Admit(&p, 2);
+  cache_.Claim(p.path(), Blocks(2), &p.lease);
+  EXPECT_THAT(cache_.AdoptFound(p.path(), 0), SizeIs(2));
+  Check({&p});
+  Publish(&p);
+  EndCopies();
+  Check({&p});
+  Release(&p);
+  EndCopies();
+  Check({});
+}
+
 }  // namespace
 }  // namespace sluice::testing

@@ -209,6 +209,25 @@ TEST(PressureTest, AFewQueryTokensAreAttendedInPlaceIfTheHostCan) {
   EXPECT_EQ(CheapestPlan(machine, p, waiting[0]).plan, RequestPlan::kInPlace);
 }
 
+// A CPU reads what is on the host once for every tile of a chunk: in place pays for few tiles.
+TEST(PressureTest, OnACpuFewTilesAreAttendedInPlaceAndManyAreLoaded) {
+  CostCoefficients cost = PlainCost();
+  cost.in_place_on_device = true;
+  cost.per_in_place_read = Seconds(1e-5);
+  cost.per_in_place_reread = Seconds(1e-5);
+  cost.in_place_tile = Tokens(32);
+  MachineView machine = PlainMachine();
+  machine.cost = &cost;
+  machine.attends_in_place = true;
+  const auto plan = [&](int64_t fresh) {
+    std::vector<WaitingView> waiting = {HostHit(1, 1000, 0.5, fresh)};
+    waiting[0].max_new = Tokens(1);
+    return CheapestPlan(machine, PressureOf(machine, waiting), waiting[0]).plan;
+  };
+  EXPECT_EQ(plan(32), RequestPlan::kInPlace);
+  EXPECT_EQ(plan(4000), RequestPlan::kLoad);
+}
+
 // ---- Tenants -----------------------------------------------------------------------------------
 
 TEST(TenantSharesTest, CreditIsFairShareOverDominantShare) {

@@ -43,6 +43,11 @@ TEST(CpuCalibrationTest, MakesAProfileThatReadsBack) {
   ASSERT_THAT(again, IsOk());
   EXPECT_EQ(again->attention_sustained, profile.attention_sustained);
   EXPECT_EQ(again->host_attention, profile.host_attention);
+  EXPECT_GT(profile.in_place_read, ByteRate(0));
+  EXPECT_EQ(again->in_place_read, profile.in_place_read);
+  EXPECT_GE(profile.in_place_reread, profile.in_place_read);
+  EXPECT_EQ(again->in_place_reread, profile.in_place_reread);
+  EXPECT_EQ(again->in_place_rows, 32);
   EXPECT_EQ(again->to_device.sustained, profile.to_device.sustained);
   EXPECT_EQ(again->sources, profile.sources);
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
@@ -53,7 +58,7 @@ TEST(CpuCalibrationTest, EverySectionSaysWhereItsNumbersAreFrom) {
   const auto calibration = CalibrateCpu(Tiny(dir.path()), IgnoreProgress);
   ASSERT_THAT(calibration, IsOk());
   for (const char* section : {"compute.bf16", "compute.f32", "attention", "memory_bandwidth",
-                              "link", "step", "host", "disk"}) {
+                              "link", "step", "host", "in_place", "disk"}) {
     EXPECT_THAT(calibration->profile.sources.at(section),
                 AllOf(HasSubstr("sluice calibrate, 2026-01-02"), HasSubstr("80 % of")))
         << section;

@@ -38,6 +38,21 @@ TEST(CalibrateCommandTest, AnUnknownBackendIsRefusedWithTheChoices) {
                        AllOf(HasSubstr("tpu"), HasSubstr("cpu, cuda"))));
 }
 
+// A build without CUDA says how to get one that has it, one with CUDA what is wrong with the
+// device.
+TEST(CalibrateCommandTest, AGpuThatCannotBeMeasuredIsSaidInOneLine) {
+  CalibrateCommand command;
+  ASSERT_THAT(Parse(command, {"--backend", "cuda", "--device", "no-such-gpu"}), IsOk());
+  EXPECT_EQ(command.options().device, "no-such-gpu");
+  const absl::Status status =
+      CudaProbe::Open(command.options().device, MiB(1), ProbeControl()).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(status.message().find('\n'), absl::string_view::npos);
+  if (absl::IsUnimplemented(status)) {
+    EXPECT_THAT(std::string(status.message()), HasSubstr("cmake --preset cuda"));
+  }
+}
+
 TEST(CalibrateCommandTest, FindsTheNearestDirectoryThatExists) {
   const TempDir dir;
   EXPECT_EQ(NearestDirectory(dir.File("a/b/c.json")), dir.path());

@@ -311,5 +311,14 @@ TEST(RunTest, ServingADirectoryThatIsNotThereIsOneLineAndCodeOne) {
   EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1);
 }
 
+TEST(BenchCommandTest, TheGpuSuiteSaysHowToGetItsProgram) {
+  const absl::Status status = RunGpuSuite("/nowhere/sluice", "");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(
+      status.message(),
+      "--suite=gpu: /nowhere/gpu_bench: No such file or directory; build with the CUDA toolkit "
+      "(cmake --preset cuda)");
+}
+
 }  // namespace
 }  // namespace sluice

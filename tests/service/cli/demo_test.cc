@@ -1,6 +1,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "service/cli/demo_command.h"
 #include "service/cli/demo_report.h"
@@ -97,7 +98,17 @@ TEST(ReadyLineTest, GivesEndpointAndMetricsPort) {
   ASSERT_THAT(off, IsOk());
   EXPECT_EQ(off->endpoint, "[::1]:7");
   EXPECT_EQ(off->metrics_port, 0);
+  EXPECT_EQ(off->http_url, "");
   EXPECT_THAT(ParseReadyLine("sluice: serving nothing"), Not(IsOk()));
+  for (const char* metrics : {"on http://127.0.0.1:9090/metrics", "off"}) {
+    const absl::StatusOr<ReadyLine> api =
+        ParseReadyLine(absl::StrCat("sluice: serving m on 127.0.0.1:7, metrics ", metrics,
+                                    " and the OpenAI API on http://127.0.0.1:8000/v1"));
+    ASSERT_THAT(api, IsOk());
+    EXPECT_EQ(api->endpoint, "127.0.0.1:7");
+    EXPECT_EQ(api->metrics_port, metrics == std::string("off") ? 0 : 9090);
+    EXPECT_EQ(api->http_url, "http://127.0.0.1:8000/v1");
+  }
 }
 
 TEST(SearchPlacesTest, LooksBelowEveryDirectoryAboveTheBinary) {

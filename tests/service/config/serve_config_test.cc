@@ -117,6 +117,35 @@ TEST(ServeConfigTest, ACpuServerNeedsAModelAndASimulatedOneHasNone) {
                                           HasSubstr("--host-kv-blocks: not with --backend=sim")));
 }
 
+TEST(ServeConfigTest, ARemoteTierNeedsItsUrlAHostPoolAndSomethingToReuse) {
+  ServeConfig config;
+  config.model = "m";
+  const auto refused = [&config](const char* why) {
+    EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+  };
+  config.kv_remote.limit = MiB(64);
+  refused("--kv-remote-gib: needs --kv-remote-url");
+  config.kv_remote.password_file = "p";
+  refused("--kv-remote-password-file: needs --kv-remote-url");
+  config.kv_remote.url = "redis://h";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_disk_codec = "int4";  // of whatever is behind the host
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_disk_dir = "d";
+  refused("--kv-remote-url: not together with --kv-disk-dir");
+  config.kv_disk_dir.clear();
+  config.host_kv_bytes = Bytes(0);
+  refused("--kv-remote-url: needs a host pool");
+  config.host_kv_bytes.reset();
+  config.prefix_caching = false;
+  refused("--kv-remote-url: holds KV to be reused");
+  config.prefix_caching = true;
+  config.kv_disk_codec.clear();
+  config.backend = "sim";
+  config.model.clear();
+  refused("--kv-remote-url: not with --backend=sim");
+}
+
 TEST(ServeConfigTest, ADiskTierNeedsItsDirectoryAHostPoolAndSomethingToReuse) {
   ServeConfig config;
   config.model = "m";
@@ -138,6 +167,59 @@ TEST(ServeConfigTest, ADiskTierNeedsItsDirectoryAHostPoolAndSomethingToReuse) {
   config.backend = "sim";
   config.model.clear();
   refused("--kv-disk-dir: not with --backend=sim");
+}
+
+TEST(ServeConfigTest, TheDiskIsEncodedLikeTheHostOrSmaller) {
+  ServeConfig config;
+  config.model = "m";
+  config.kv_disk_dir = "d";
+  EXPECT_EQ(config.DiskCodec(), "raw");
+  config.kv_host_codec = "int8";
+  EXPECT_EQ(config.DiskCodec(), "int8");
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_disk_codec = "int4";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_disk_codec = "raw";
+  EXPECT_THAT(config.Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("--kv-disk-codec: raw behind a host pool of int8 keeps nothing")));
+  config.kv_host_codec = "raw";
+  config.kv_disk_codec = "int8";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_disk_dir.clear();
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--kv-disk-codec: needs --kv-disk-dir")));
+  config.kv_disk_codec.clear();
+  config.backend = "sim";
+  config.model.clear();
+  config.kv_host_codec = "fp8";
+  EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                          HasSubstr("--kv-host-codec: not with --backend=sim")));
+}
+
+TEST(ServeConfigTest, WhatTheCudaBackendDoesNotDoIsRefusedByFlag) {
+  ServeConfig config;
+  config.model = "m";
+  config.backend = "cuda";
+  config.cuda.device = "1";
+  EXPECT_THAT(config.Validate(), IsOk());
+  const auto refused = [&](const char* text) {
+    EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(text)));
+  };
+  config.dtype = "f32";
+  refused("--dtype: f32: the CUDA backend computes in bf16");
+  config.dtype = "auto";
+  config.kv_host_codec = "int4";
+  refused("--kv-host-codec: int4: the CUDA backend has raw, fp8 and int8");
+  config.kv_host_codec = "int8";
+  config.link_gbps = 3;
+  refused("--link-gbps: a real link is not emulated");
+  config.link_gbps = 0;
+  config.kv_disk_dir = "d";
+  refused("--kv-disk-dir: the CUDA backend has no disk tier");
+  config.kv_disk_dir.clear();
+  config.backend = "cpu";
+  refused("--device: needs --backend=cuda");
 }
 
 TEST(MemoryTest, AControlGroupLimitCountsIfItIsSmaller) {

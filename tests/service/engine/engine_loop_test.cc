@@ -137,6 +137,44 @@ TEST_F(EngineLoopTest, CancelEndsARequestWhereverItIs) {
   EXPECT_EQ(loop_.load().scheduler.device.referenced, Blocks(0));
 }
 
+// UNAVAILABLE says that the device is gone; any other failure of a step concerns that step.
+TEST_F(EngineLoopTest, ALostDeviceIsToldOnceAndEndsWhatIsLive) {
+  std::vector<absl::Status> told;
+  EngineOptions options;
+  options.on_lost = [&](const absl::Status& why) { told.push_back(why); };
+  Scheduler scheduler(options_);
+  EngineLoop loop(
+      scheduler, backend_, nullptr, [this] { return now_; }, options);
+  const auto run = [&] {
+    for (int i = 0; i < 100 && loop.RunOnce(); ++i) now_ += absl::Milliseconds(1);
+  };
+  auto first = NewStream();
+  ASSERT_THAT(loop.Submit(Spec(1, 8, 50), first), IsOk());
+  backend_.FailNextStep(absl::InternalError("one bad launch"));
+  run();
+  EXPECT_TRUE(told.empty());
+
+  std::vector<std::shared_ptr<TokenStream>> streams;
+  for (int64_t i = 2; i < 5; ++i) {
+    streams.push_back(NewStream());
+    ASSERT_THAT(loop.Submit(Spec(i, 8, 50), streams.back()), IsOk());
+  }
+  for (int i = 0; i < 4; ++i) {
+    backend_.FailNextStep(absl::UnavailableError("device lost: an illegal address"));
+    loop.RunOnce();
+  }
+  run();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_THAT(told[0], StatusIs(absl::StatusCode::kUnavailable, HasSubstr("illegal address")));
+  for (const auto& stream : streams) {
+    EXPECT_THAT(stream->TakeAll().back().finish->status,
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("illegal address")));
+  }
+  EXPECT_TRUE(loop.idle());
+  EXPECT_THAT(loop.Submit(Spec(9, 8, 1), NewStream()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("draining")));
+}
+
 TEST_F(EngineLoopTest, ADrainingEngineRefusesButFinishesWhatItHas) {
   auto stream = NewStream();
   ASSERT_THAT(loop_.Submit(Spec(1, 8, 3), stream), IsOk());

@@ -10,6 +10,7 @@
 #include "prometheus/text_serializer.h"
 #include "service/telemetry/buckets.h"
 #include "service/telemetry/metrics_server.h"
+#include "service/telemetry/remote_series.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
@@ -50,6 +51,35 @@ std::string Series(const std::string& name, const std::string& label = "") {
 // A series that is made at the scrape: its own label comes first.
 std::string Device(const std::string& name, const std::string& more = "") {
   return name + "{device=\"cpu0\"," + kModel + more + "}";
+}
+
+TEST(MetricsTest, ARemoteTierIsCalledThat) {
+  BackendInfo info = Info();
+  info.disk_blocks = Blocks(4);
+  info.storage_tier = Tier::kRemote;
+  Metrics metrics(info, "m");
+  const std::string text = Scrape(metrics);
+  EXPECT_THAT(text, HasSubstr("sluice_kv_remote_corrupt_blocks_total"));
+  EXPECT_THAT(text, HasSubstr("tier=\"remote\""));
+  EXPECT_THAT(text, HasSubstr("src=\"remote\""));
+  EXPECT_THAT(text, HasSubstr("dst=\"remote\""));
+  EXPECT_THAT(text, Not(HasSubstr("tier=\"disk\"")));
+  EXPECT_THAT(text, Not(HasSubstr("src=\"disk\"")));
+}
+
+TEST(MetricsTest, ARemoteStoreTellsOfItsBreakerAndItsErrors) {
+  RemoteStats stats;
+  stats.breaker_state = 2;
+  stats.breaker_opened = 3;
+  stats.blocks_shared = 5;
+  stats.errors[static_cast<size_t>(RemoteError::kTimeout)] = 7;
+  const RemoteSeries series("m", [&stats] { return stats; });
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, series.Collect());
+  EXPECT_EQ(Value(out.str(), Series("sluice_kv_remote_breaker_state")), 2);
+  EXPECT_EQ(Value(out.str(), Series("sluice_kv_remote_breaker_opened_total")), 3);
+  EXPECT_THAT(out.str(), HasSubstr("result=\"shared\"} 5"));
+  EXPECT_THAT(out.str(), HasSubstr("kind=\"timeout\""));
 }
 
 TEST(MetricsTest, EverySeriesExistsFromTheStart) {
@@ -97,12 +127,45 @@ TEST(MetricsTest, TheFourStatesSumToWallTime) {
 TEST(MetricsTest, TiersAreInBytesAndPinnedCountsReferencedAndInTransit) {
   Metrics metrics(Info(), "m");
   SchedulerStats stats;
-  stats.device = {Blocks(8), Blocks(1), Blocks(3), Blocks(2), Blocks(2)};
+  stats.device = {Blocks(8), Blocks(1), Blocks(3), Blocks(2), Blocks(2), Blocks(0)};
   metrics.Observe(stats, {});
   const std::string text = Scrape(metrics);
   EXPECT_EQ(Value(text, Series("sluice_kv_tier_capacity_bytes", "tier=\"device\"")), 8000);
   EXPECT_EQ(Value(text, Series("sluice_kv_tier_used_bytes", "tier=\"device\"")), 7000);
   EXPECT_EQ(Value(text, Series("sluice_kv_tier_pinned_bytes", "tier=\"device\"")), 5000);
+}
+
+TEST(MetricsTest, ResidencyFollowsTheSchedulersCounts) {
+  Metrics metrics(Info(), "m");
+  SchedulerStats stats;
+  stats.residency[1].Add(0.5);
+  stats.residency[1].Add(1e6);
+  metrics.Observe(stats, {});
+  stats.residency[1].Add(0.5);
+  metrics.Observe(stats, {});
+  metrics.Observe(stats, {});
+  const std::string text = Scrape(metrics);
+  const std::string name = "sluice_kv_block_residency_seconds";
+  EXPECT_EQ(Value(text, Series(name + "_count", "tier=\"host\"")), 3);
+  EXPECT_EQ(Value(text, Series(name + "_sum", "tier=\"host\"")), 1e6 + 1);
+  EXPECT_EQ(Value(text, Series(name + "_bucket", "tier=\"host\",le=\"0.1\"")), 0);
+  EXPECT_EQ(Value(text, Series(name + "_bucket", "tier=\"host\",le=\"0.5\"")), 2);
+  EXPECT_EQ(Value(text, Series(name + "_bucket", "tier=\"host\",le=\"1800\"")), 2);
+  EXPECT_EQ(Value(text, Series(name + "_count", "tier=\"device\"")), 0);
+}
+
+TEST(MetricsTest, SubscribersThatLoseTrackAreCountedByReason) {
+  Metrics metrics(Info(), "m");
+  for (int i = 0; i < 4; ++i) metrics.OnKvSubscribed();
+  metrics.OnKvUnsubscribed(absl::StatusCode::kDataLoss);
+  metrics.OnKvUnsubscribed(absl::StatusCode::kOutOfRange);
+  metrics.OnKvUnsubscribed(absl::StatusCode::kCancelled);
+  metrics.OnKvEvents(5);
+  const std::string text = Scrape(metrics);
+  EXPECT_EQ(Value(text, Series("sluice_kv_event_subscribers")), 1);
+  EXPECT_EQ(Value(text, Series("sluice_kv_event_gaps_total", "reason=\"fell_behind\"")), 1);
+  EXPECT_EQ(Value(text, Series("sluice_kv_event_gaps_total", "reason=\"too_old\"")), 1);
+  EXPECT_EQ(Value(text, Series("sluice_kv_events_total")), 5);
 }
 
 TEST(MetricsTest, ACancelledCopyIsNeitherOkNorFailed) {

@@ -1,0 +1,82 @@
+// Memory of the device and small pinned memory of the host, owned and accounted for to the byte.
+// (The pool of host blocks is large and registered piece by piece: pinned_pool.h.)
+//
+// Allocation synchronizes the device on some systems: everything is allocated at start.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "scheduler/base/units.h"
+
+namespace sluice::cuda {
+
+// What is allocated now. Thread-safe.
+class MemoryAccount {
+ public:
+  Bytes device() const { return Bytes(device_.load(std::memory_order_relaxed)); }
+  Bytes pinned() const { return Bytes(pinned_.load(std::memory_order_relaxed)); }
+
+  void AddDevice(Bytes bytes) { device_.fetch_add(bytes.value(), std::memory_order_relaxed); }
+  void AddPinned(Bytes bytes) { pinned_.fetch_add(bytes.value(), std::memory_order_relaxed); }
+
+ private:
+  std::atomic<int64_t> device_{0};
+  std::atomic<int64_t> pinned_{0};
+};
+
+// Device memory, aligned to 256 bytes. Its content is undefined.
+class DeviceBuffer {
+ public:
+  // The account must outlive the buffer. `what` names it in the error: "the KV pool".
+  // Returns RESOURCE_EXHAUSTED with what is free if it does not fit. Zero bytes are fine.
+  static absl::StatusOr<DeviceBuffer> Allocate(Bytes size, std::string_view what,
+                                               MemoryAccount& account);
+
+  DeviceBuffer() = default;
+  // Waits until the device has finished all work (cudaFree does).
+  ~DeviceBuffer();
+  DeviceBuffer(DeviceBuffer&& other) noexcept;
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
+
+  void* data() const { return data_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  Bytes size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  Bytes size_;
+  MemoryAccount* account_ = nullptr;
+};
+
+// Pinned host memory that kernels may access, too, at the same address; for staging. Uninitialized.
+class PinnedBuffer {
+ public:
+  // As DeviceBuffer::Allocate().
+  static absl::StatusOr<PinnedBuffer> Allocate(Bytes size, std::string_view what,
+                                               MemoryAccount& account);
+
+  PinnedBuffer() = default;
+  ~PinnedBuffer();
+  PinnedBuffer(PinnedBuffer&& other) noexcept;
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
+
+  void* data() const { return data_; }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+  Bytes size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  Bytes size_;
+  MemoryAccount* account_ = nullptr;
+};
+
+}  // namespace sluice::cuda

@@ -1,0 +1,281 @@
+// The whole forward pass on the emulated device against the double-precision reference.
+#include "backend/cuda/forward/forward.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "backend/reference/reference_model.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/cuda_on_cpu/forward/forward_world.h"
+#include "tests/support/random_checkpoint.h"
+#include "tests/support/status_matchers.h"
+
+namespace sluice::cuda {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::RandomModel;
+using testing::RandomModelSpec;
+using testing::RandomTokens;
+using testing::StatusIs;
+
+// Of the logits of a position, as a vector. bf16 keeps 8 bits: 2^-9 per rounding, some ten
+// roundings a layer add up to this; a wrong head, position or block gives an error near 1.
+constexpr double kTolerance = 2.5e-2;
+
+struct Case {
+  std::string name;
+  RandomModelSpec spec;
+  int64_t block_tokens = 16;
+  int tokens = 37;
+};
+
+RopeConfig Rope(RopeKind kind) {
+  RopeConfig rope;
+  rope.kind = kind;
+  rope.factor = 4.0;
+  rope.original_max_position_embeddings = 128;
+  if (kind == RopeKind::kYarn) rope.attention_factor = 0.1 * std::log(4.0) + 1.0;
+  return rope;
+}
+
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  cases.push_back({"Llama", {.head_dim = 64}, 16, 37});
+  cases.push_back({"LlamaTied", {.head_dim = 64, .tied = true}, 48, 53});
+  cases.push_back(
+      {"LlamaAllBiases", {.head_dim = 64, .attention_bias = true, .mlp_bias = true}, 32, 41});
+  cases.push_back(
+      {"LlamaOddSizes",
+       {.hidden = 66, .intermediate = 70, .heads = 3, .kv_heads = 1, .head_dim = 80, .vocab = 131},
+       16,
+       17});
+  cases.push_back({"LlamaLinearRope", {.head_dim = 64, .rope = Rope(RopeKind::kLinear)}, 16, 61});
+  cases.push_back({"Llama3Rope", {.head_dim = 64, .rope = Rope(RopeKind::kLlama3)}, 16, 61});
+  cases.push_back(
+      {"Mistral",
+       {.architecture = "MistralForCausalLM", .heads = 8, .kv_heads = 1, .head_dim = 64},
+       32,
+       31});
+  cases.push_back(
+      {"MistralYarn",
+       {.architecture = "MistralForCausalLM", .head_dim = 96, .rope = Rope(RopeKind::kYarn)},
+       16,
+       43});
+  cases.push_back({"Qwen2",
+                   {.architecture = "Qwen2ForCausalLM",
+                    .heads = 4,
+                    .kv_heads = 4,
+                    .head_dim = 80,
+                    .tied = true},
+                   16,
+                   29});
+  cases.push_back({"Qwen3",
+                   {.architecture = "Qwen3ForCausalLM", .heads = 6, .kv_heads = 3, .head_dim = 128},
+                   256,
+                   59});
+  cases.push_back({"Qwen3Biases",
+                   {.architecture = "Qwen3ForCausalLM", .head_dim = 64, .attention_bias = true},
+                   16,
+                   19});
+  for (const int dim : {32, 64, 80, 96, 128, 256}) {
+    cases.push_back({absl::StrCat("HeadDim", dim),
+                     {.layers = 1, .heads = 4, .kv_heads = 2, .head_dim = dim},
+                     32,
+                     47});
+  }
+  for (int group = 1; group <= 8; ++group) {
+    cases.push_back({absl::StrCat("Group", group),
+                     {.layers = 1, .heads = group * 2, .kv_heads = 2, .head_dim = 64},
+                     16,
+                     23});
+  }
+  for (Case& c : cases) c.spec.dtype = DType::kBF16;
+  return cases;
+}
+
+class ForwardCaseTest : public EmulatedTest, public ::testing::WithParamInterface<Case> {};
+
+// Most of a prompt in two chunks, the rest token by token.
+TEST_P(ForwardCaseTest, LogitsOfPrefillAndDecodeMatchTheReference) {
+  const Case& c = GetParam();
+  const RandomModel model(c.spec);
+  const ReferenceModel reference(model.config(), model.checkpoint());
+  const std::vector<TokenId> tokens = RandomTokens(c.tokens, c.spec.vocab, 6);
+  const std::vector<std::vector<double>> want = reference.Logits(tokens);
+
+  ForwardWorld world(model.config(), model.checkpoint(), {.block_tokens = c.block_tokens});
+  const std::vector<BlockId> blocks = world.TakeBlocks(c.tokens);
+  const auto all = static_cast<size_t>(c.tokens);
+  size_t first = 0;
+  for (const size_t end : {all / 3, all - 4, all - 3, all - 2, all - 1, all}) {
+    const auto logits = world.Run(
+        {{std::span(tokens).subspan(first, end - first), static_cast<int64_t>(first), blocks}});
+    first = end;
+    const double error = RelativeError(logits[0], want[end - 1]);
+    RecordProperty(absl::StrCat("error_", end), absl::StrCat(error));
+    ASSERT_LT(error, kTolerance) << "position " << end - 1;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ForwardCaseTest, ::testing::ValuesIn(Cases()),
+                         [](const auto& test) { return test.param.name; });
+
+class ForwardTest : public EmulatedTest {
+ protected:
+  static RandomModelSpec Spec() {
+    RandomModelSpec spec;
+    spec.head_dim = 64;
+    spec.dtype = DType::kBF16;
+    return spec;
+  }
+};
+
+// Three sequences in random chunks, in batches of some of them: decode and prefill side by side.
+TEST_F(ForwardTest, BatchesOfChunksAndDecodesMatchTheReference) {
+  const RandomModel model(Spec());
+  const ReferenceModel reference(model.config(), model.checkpoint());
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    std::mt19937_64 random(seed);
+    ForwardWorld world(model.config(), model.checkpoint(), {.seed = seed});
+    struct Sequence {
+      std::vector<TokenId> tokens;
+      std::vector<std::vector<double>> want;
+      std::vector<BlockId> blocks;
+      size_t done = 0;
+    };
+    std::vector<Sequence> sequences(3);
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      const int length = 20 + static_cast<int>(random() % 50);
+      sequences[s].tokens = RandomTokens(length, Spec().vocab, seed * 10 + s);
+      sequences[s].want = reference.Logits(sequences[s].tokens);
+      sequences[s].blocks = world.TakeBlocks(length);
+    }
+    while (true) {
+      std::vector<ForwardSequence> batch;
+      std::vector<size_t> who;
+      for (size_t s = 0; s < sequences.size(); ++s) {
+        Sequence& sequence = sequences[s];
+        const size_t left = sequence.tokens.size() - sequence.done;
+        if (left == 0 || random() % 4 == 0) continue;
+        const size_t count = std::min<size_t>(left, random() % 2 == 0 ? 1 : 1 + random() % 30);
+        batch.push_back({std::span(sequence.tokens).subspan(sequence.done, count),
+                         static_cast<int64_t>(sequence.done), sequence.blocks});
+        sequence.done += count;
+        who.push_back(s);
+      }
+      if (!batch.empty()) {
+        const auto logits = world.Run(batch);
+        for (size_t i = 0; i < who.size(); ++i) {
+          const Sequence& sequence = sequences[who[i]];
+          ASSERT_LT(RelativeError(logits[i], sequence.want[sequence.done - 1]), kTolerance);
+        }
+      }
+      const auto over = [](const Sequence& s) { return s.done == s.tokens.size(); };
+      if (std::all_of(sequences.begin(), sequences.end(), over)) break;
+    }
+  }
+}
+
+TEST_F(ForwardTest, MoreSequencesThanOneGroupOfLogitsAllGetTheirs) {
+  RandomModelSpec spec = Spec();
+  spec.layers = 1;
+  const RandomModel model(spec);
+  ForwardWorld world(model.config(), model.checkpoint(), {.device_blocks = 140});
+  std::vector<std::vector<TokenId>> tokens;
+  std::vector<std::vector<BlockId>> blocks;
+  for (uint64_t i = 0; i < 67; ++i) {
+    tokens.push_back(RandomTokens(1, spec.vocab, i));
+    blocks.push_back(world.TakeBlocks(1));
+  }
+  std::vector<ForwardSequence> batch;
+  for (size_t i = 0; i < tokens.size(); ++i) batch.push_back({tokens[i], 0, blocks[i]});
+  const auto together = world.Run(batch);
+  for (const size_t i : {size_t{0}, size_t{31}, size_t{63}, size_t{64}, size_t{66}}) {
+    const std::vector<float> alone = world.Run({batch[i]})[0];
+    const std::vector<double> want(alone.begin(), alone.end());
+    EXPECT_LT(RelativeError(together[i], want), 1e-2) << "sequence " << i;
+  }
+}
+
+// A long context, split among blocks of the grid, is the same up to rounding.
+TEST_F(ForwardTest, SplitContextsMatchTheReference) {
+  RandomModelSpec spec = Spec();
+  spec.layers = 1;
+  const RandomModel model(spec);
+  const ReferenceModel reference(model.config(), model.checkpoint());
+  const std::vector<TokenId> tokens = RandomTokens(420, spec.vocab, 3);
+  const std::vector<double> want = reference.Logits(tokens).back();
+  ForwardWorld world(
+      model.config(), model.checkpoint(),
+      {.max_positions = 512, .max_rows = 512, .multiprocessors = 4, .least_split = 64});
+  const std::vector<BlockId> blocks = world.TakeBlocks(420);
+  world.Run({{std::span(tokens).first(419), 0, blocks}});
+  const auto logits = world.Run({{std::span(tokens).last(1), 419, blocks}});
+  EXPECT_GE(world.most_partial_rows(), 4);
+  EXPECT_LT(RelativeError(logits[0], want), kTolerance);
+}
+
+TEST_F(ForwardTest, BlocksInHostMemoryAreAttendedInPlace) {
+  const RandomModel model(Spec());
+  const ReferenceModel reference(model.config(), model.checkpoint());
+  const std::vector<TokenId> tokens = RandomTokens(90, Spec().vocab, 4);
+  const std::vector<std::vector<double>> want = reference.Logits(tokens);
+  ForwardWorld world(model.config(), model.checkpoint(), {.host_blocks = 8});
+  std::vector<BlockId> blocks = world.TakeBlocks(90);
+  world.Run({{std::span(tokens).first(80), 0, blocks}});
+  // Blocks 0, 1 and 3 of the five go; their places on the device hold NaN.
+  std::vector<BlockId> host(5);
+  for (const size_t b : {size_t{0}, size_t{1}, size_t{3}}) {
+    host[b] = BlockId(static_cast<int32_t>(7 - b));
+    world.MoveToHost(blocks[b], host[b]);
+    blocks[b] = BlockId();
+  }
+  const auto decode = world.Run({{std::span(tokens).subspan(80, 1), 80, blocks, true, host}});
+  EXPECT_LT(RelativeError(decode[0], want[80]), kTolerance);
+  const auto chunk = world.Run({{std::span(tokens).subspan(81, 9), 81, blocks, true, host}});
+  EXPECT_LT(RelativeError(chunk[0], want[89]), kTolerance);
+}
+
+// What is rounded while loading is what a rounded checkpoint holds; how it is cut does not matter.
+TEST_F(ForwardTest, WeightsOfOtherTypesAreRoundedToBf16WhileLoading) {
+  RandomModelSpec spec = Spec();
+  const RandomModel rounded(spec);
+  spec.dtype = DType::kF32;
+  const RandomModel exact(spec);
+  const std::vector<TokenId> tokens = RandomTokens(9, spec.vocab, 8);
+  std::vector<std::vector<float>> logits;
+  for (const Bytes piece : {Bytes(1 << 20), Bytes(272)}) {
+    for (const RandomModel* model : {&rounded, &exact}) {
+      ForwardWorld world(model->config(), model->checkpoint(), {.weight_piece = piece});
+      logits.push_back(world.Run({{tokens, 0, world.TakeBlocks(9)}})[0]);
+    }
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+  EXPECT_EQ(logits[0], logits[2]);
+  EXPECT_EQ(logits[0], logits[3]);
+}
+
+TEST_F(ForwardTest, ModelsWithoutKernelsAreRefusedByName) {
+  ModelConfig config = RandomModel(Spec()).config();
+  EXPECT_TRUE(CheckSupported(config).ok());
+  config.head_dim = 48;
+  EXPECT_THAT(CheckSupported(config),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("head_dim = 48; they take 32, 64, 80, 96, 128 and 256")));
+  config.head_dim = 64;
+  config.heads = 34;
+  EXPECT_THAT(CheckSupported(config),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("key_value_heads = 17")));
+  config.heads = 4;
+  config.intermediate = 7;
+  EXPECT_THAT(CheckSupported(config),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("intermediate_size = 7")));
+}
+
+}  // namespace
+}  // namespace sluice::cuda

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""A whole server on the emulated GPU: requests, offloading, preemption, quantized tiers, attention in
+place, cancelled clients, a device that is lost.
+
+Run by hand: python3 tests/cuda_on_cpu/server/server_test.py --sluice .../sluice_cuda_emulated
+    --make-checkpoint .../make_random_checkpoint
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e"))
+
+import harness  # pylint: disable=wrong-import-position
+
+OUTPUT_TOKENS = 6
+NEAR_TIE = 0.25  # natural log of a ratio of probabilities
+DOCUMENT_CHARACTERS = 76
+QUESTIONS = (" First,", " Then the", " Why did")
+
+# Blocks of 16 tokens, 6 a request: four run side by side in the large pool only.
+LARGE = ("--device-kv-blocks=120", "--host-kv-blocks=0")
+SMALL = ("--device-kv-blocks=14", "--host-kv-blocks=60")
+# Under costs like these blocks stay where they are.
+SLOW_LINK = os.path.join(harness.ROOT, "deploy", "profiles", "hardware", "cpu-default.json")
+
+
+def prompts():
+    """Four documents with three questions each, in an order in which documents take turns."""
+    text = list(harness.demo_texts().values())[0]
+    documents = [text[start:start + DOCUMENT_CHARACTERS]
+                 for start in range(0, 4 * DOCUMENT_CHARACTERS, DOCUMENT_CHARACTERS)]
+    return [document + question for question in QUESTIONS for document in documents]
+
+
+def near_ties(record):
+    """Tokens that are nearly as likely as the likeliest first one of `record`."""
+    top = record["logprobs"][0]["top"]
+    best = max(candidate["logprob"] for candidate in top)
+    return [candidate["token_id"] for candidate in top if candidate["logprob"] > best - NEAR_TIE]
+
+
+class EmulatedServerTest(harness.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = harness.make_checkpoint(
+            harness.tempfile.mkdtemp(prefix="sluice_e2e_"), hidden=64, intermediate=128, layers=2,
+            heads=2, kv_heads=1, head_dim=64, vocab=256, max_positions=512, dtype="bf16")
+
+    @classmethod
+    def tearDownClass(cls):
+        harness.shutil.rmtree(cls.model, ignore_errors=True)
+
+    def start_server(self, *arguments, **values):
+        values = {"model": self.model} | values
+        return super().start_server("--backend=cuda", "--block-size=16", *arguments, **values)
+
+    def answers(self, *arguments):
+        """Output ids of all prompts, the metrics afterwards, and how many tokens of KV were attended
+        to in host memory."""
+        server = self.start_server(*arguments)
+        records = server.generate_all(prompts(), concurrency=4, max_tokens=OUTPUT_TOKENS,
+                                      ignore_eos=True)
+        self.assert_quiet(server)
+        metrics = server.metrics()
+        self.assertEqual(server.stop(), 0)
+        for record in records:
+            self.assertEqual(len(record["output_ids"]), OUTPUT_TOKENS)
+        in_place = sum(record["usage"]["attended_in_place_tokens"] for record in records)
+        return [record["output_ids"] for record in records], metrics, in_place
+
+    def assert_same(self, server, prompt, expected, actual):
+        """The same tokens, up to the first place where two are as likely as each other. Kernels
+        for few queries and for many add in another order, so bf16 decides such a place by how a
+        prompt was cut into chunks."""
+        for i, (want, got) in enumerate(zip(expected, actual)):
+            if want == got:
+                continue
+            ids = ",".join(map(str, [*prompt.encode(), *actual[:i]]))
+            done = server.client("generate", f"--prompt-ids={ids}", max_tokens=1, temperature=0,
+                                 json=True, logprobs=4, ignore_eos=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(got, near_ties(harness.last_json(done.stdout)),
+                          f"token {i} of {actual}, want {expected}")
+            return
+        self.assertEqual(len(expected), len(actual))
+
+    def assert_bytes_moved(self, metrics):
+        moved = "sluice_kv_transfer_bytes_total"
+        self.assertGreater(metrics.value(moved, src="device", dst="host"), 0)
+        self.assertGreater(metrics.value(moved, src="host", dst="device"), 0)
+
+    def test_offloading_changes_no_token(self):
+        expected, resident, _ = self.answers(*LARGE)
+        self.assertEqual(resident.value("sluice_kv_transfer_bytes_total"), 0)
+        loaded, metrics, _ = self.answers(*SMALL, "--policy=fcfs")
+        self.assert_bytes_moved(metrics)
+        attended, _, in_place = self.answers(*SMALL, f"--calibration={SLOW_LINK}")
+        self.assertGreater(in_place, 0)
+        judge = self.start_server(*LARGE)
+        for actual in (loaded, attended):
+            for prompt, want, got in zip(prompts(), expected, actual):
+                self.assert_same(judge, prompt, want, got)
+            self.assertGreater(sum(map(list.__eq__, expected, actual)), len(expected) // 2)
+        self.assertEqual(judge.stop(), 0)
+
+    def test_demo_model_says_the_same_as_on_the_cpu(self):
+        prompt = "It was a dark night, and the"
+        answers = []
+        for backend in ("cuda", "cpu"):
+            server = self.start_server(f"--backend={backend}", *LARGE, model=harness.DEMO_MODEL)
+            answers.append(server.generate(prompt, max_tokens=6, ignore_eos=True)["output_ids"])
+            self.assertEqual(server.stop(), 0)
+        self.assertEqual(answers[0], answers[1])
+
+    def test_quantized_host_pool(self):
+        for codec in ("fp8", "int8"):
+            _, metrics, _ = self.answers(*SMALL, "--policy=fcfs", f"--kv-host-codec={codec}")
+            self.assert_bytes_moved(metrics)
+
+    def test_preempted_request_gives_the_same_answer(self):
+        prompt, other = prompts()[:2]
+        long = {"max_tokens": 60, "ignore_eos": True}
+        relaxed = self.start_server(*LARGE)
+        expected = relaxed.generate(prompt, **long)
+
+        server = self.start_server("--device-kv-blocks=10", "--host-kv-blocks=60")
+        low = server.start_client("generate", prompt=prompt, temperature=0, json=True, **long)
+        harness.wait_until(lambda: server.metric("sluice_generated_tokens_total") > 3, "tokens")
+        urgent = server.generate(other, priority=10, **long)
+        self.assertEqual(len(urgent["output_ids"]), long["max_tokens"])
+        out, err = low.communicate(timeout=60 * harness.PATIENCE)
+        self.assertEqual(low.returncode, 0, err)
+        record = harness.last_json(out)
+        self.assertGreater(record["timing"]["preemptions"], 0)
+        self.assert_same(relaxed, prompt, expected["output_ids"], record["output_ids"])
+        self.assert_quiet(server)
+        self.assertEqual(server.stop(), 0)
+        self.assertEqual(relaxed.stop(), 0)
+
+    def test_vanished_client(self):
+        server = self.start_server(*LARGE)
+        client = server.start_client("generate", prompt=prompts()[0], max_tokens=300,
+                                     ignore_eos=True)
+        harness.wait_until(lambda: server.metric("sluice_generated_tokens_total") > 2, "tokens")
+        client.send_signal(signal.SIGKILL)
+        client.communicate()
+        self.assert_quiet(server)
+        self.assertEqual(len(server.generate("again", max_tokens=2, ignore_eos=True)["output_ids"]),
+                         2)
+        self.assertEqual(server.stop(), 0)
+
+    def test_sampling_is_reproducible(self):
+        # Without the cache each prompt is computed in the same pieces.
+        server = self.start_server(*LARGE, "--no-enable-prefix-caching")
+        values = {"max_tokens": 12, "ignore_eos": True, "temperature": 1.3, "seed": 7}
+        first = server.generate(prompts()[0], **values)["output_ids"]
+        again = server.generate_all([prompts()[0]] * 3, concurrency=3, **values)
+        self.assertEqual([first] * 3, [record["output_ids"] for record in again])
+        self.assertEqual(server.stop(), 0)
+
+    def test_lost_device_ends_the_server_with_a_clear_line(self):
+        os.environ["SLUICE_EMULATED_FAILURE"] = "400"
+        try:
+            server = self.start_server(*LARGE)
+        finally:
+            del os.environ["SLUICE_EMULATED_FAILURE"]
+        done = server.client("generate", prompt=prompts()[0], max_tokens=300, ignore_eos=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cudaErrorIllegalAddress", done.stderr)
+        self.assertEqual(server.wait(), 1)
+        self.assertIn("sluice: device lost", server.log())
+        server.process.returncode = 0  # not a crash
+
+    def test_one_line_says_what_is_wrong(self):
+        for arguments, message in (
+                (("--device=5",), "5"),
+                (("--dtype=f32",), "computes in bf16"),
+                (("--link-gbps=1",), "--link-gbps"),
+                (("--device-kv-gib=4GiB",), "the device KV pool")):
+            with self.subTest(arguments):
+                done = subprocess.run(
+                    [harness.SLUICE, "serve", "--backend=cuda", "--model", self.model, "--port=0",
+                     "--log-level=error", *arguments], capture_output=True, text=True, check=False,
+                    timeout=60 * harness.PATIENCE)
+                self.assertIn(done.returncode, (1, 2))
+                self.assertIn(message, done.stderr)
+                self.assertEqual(len(done.stderr.strip().split("\n")), 1, done.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()
