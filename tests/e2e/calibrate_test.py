@@ -49,7 +49,7 @@ class CalibrateTest(harness.TestCase):
     def test_no_gpu_is_pretended(self):
         done = harness.run_sluice("calibrate", "--backend=cuda", "--out", self.out)
         self.assertEqual(done.returncode, 1)
-        self.assertIn("no CUDA backend", done.stderr)
+        self.assertIn("built without CUDA", done.stderr)
         self.assertFalse(os.path.exists(self.out))
 
 

@@ -123,8 +123,12 @@ class PreemptionTest(harness.TestCase):
         return record
 
     def test_swapped_to_the_host(self):
-        record = self.check("--host-kv-blocks=200")
+        # Else it may be attended to where it lies, and nothing would be loaded.
+        record = self.check("--host-kv-blocks=200", "--attend-in-place=off")
         self.assertGreater(record["usage"]["loaded_bytes"], 0)
+
+    def test_swapped_to_the_host_and_used_there_or_loaded(self):
+        self.check("--host-kv-blocks=200")
 
     def test_recomputed(self):
         record = self.check("--host-kv-blocks=0")

@@ -68,7 +68,7 @@ TEST(MemoryProbeTest, ReadsTheWholeBuffer) {
 }
 
 TEST(StepProbeTest, MoreLayersTakeLonger) {
-  ThreadPool pool(2, /*pin=*/false);
+  ThreadPool pool(1, /*pin=*/false);
   const auto few = TimeEmptyStep(1, pool, Short());
   const auto many = TimeEmptyStep(24, pool, Short());
   ExpectMeasured(few);
@@ -77,7 +77,7 @@ TEST(StepProbeTest, MoreLayersTakeLonger) {
 }
 
 TEST(StepProbeTest, MoreTokensTakeLonger) {
-  ThreadPool pool(2, /*pin=*/false);
+  ThreadPool pool(1, /*pin=*/false);
   const LayerShape shape{128, 256, 4, 2, 32};
   const auto probe = StepProbe::Create(shape, 2, Element::kBF16, Tokens(200), pool);
   ASSERT_THAT(probe, IsOk());
