@@ -25,9 +25,9 @@ struct BackendInfo {
   KvGeometry geometry;
   Blocks device_blocks;
   Blocks host_blocks;
-  Blocks disk_blocks;  // 0: no disk tier
+  Blocks disk_blocks;               // 0: no disk tier
   Tier storage_tier = Tier::kDisk;  // what that is: kDisk, or kRemote
-  std::string disk;    // how it moves bytes: "io_uring, O_DIRECT"
+  std::string disk;                 // how it moves bytes: "io_uring, O_DIRECT"
   // What a block takes where that is not what moves over the link (geometry.bytes_per_block, which
   // is also what it takes on the host): on the device, on the disk. 0: it is.
   Bytes device_block_bytes;

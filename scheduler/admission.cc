@@ -290,8 +290,7 @@ void Scheduler::Impl::NoteFirstAdmission(Sequence* sequence, const KvAdmission& 
   stats.cached[static_cast<size_t>(Tier::kDevice)] = geometry.TokensIn(admission.device);
   const Blocks from_host = admission.host - admission.from_disk;
   stats.cached[static_cast<size_t>(Tier::kHost)] = geometry.TokensIn(from_host);
-  stats.cached[static_cast<size_t>(options_.storage_tier)] =
-      geometry.TokensIn(admission.from_disk);
+  stats.cached[static_cast<size_t>(options_.storage_tier)] = geometry.TokensIn(admission.from_disk);
   const Blocks used = admission.device + admission.host;
   stats.computed = stats.prompt - geometry.TokensIn(used);
   const Blocks known(static_cast<int64_t>(match_.nodes.size()));

@@ -42,8 +42,8 @@ absl::Status SchedulerOptions::Validate() const {
         "scheduler options: tpot_target: ", tpot_target.value(), " s, want more than 0"));
   }
   if (!(max_pinned_share >= 0 && max_pinned_share <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat("scheduler options: max_pinned_share: ",
-                                                   max_pinned_share, " is not in [0, 1]"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "scheduler options: max_pinned_share: ", max_pinned_share, " is not in [0, 1]"));
   }
   SLUICE_RETURN_IF_ERROR(cost.Validate());
   return MakePolicy(policy, policy_options).status();

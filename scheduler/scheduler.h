@@ -70,8 +70,8 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Takes over blocks that the disk tier still holds from before this process; `blocks`: oldest
-  // first, each in a slot of its own below SchedulerOptions::disk_blocks. Returns the slots of those
-  // it has no use for: blocks that carry another seed, or whose prefix is not all there.
+  // first, each in a slot of its own below SchedulerOptions::disk_blocks. Returns the slots of
+  // those it has no use for: blocks that carry another seed, or whose prefix is not all there.
   // REQUIRES: before the first Submit().
   std::vector<BlockId> Adopt(std::span<const StoredBlock> blocks);
 
@@ -79,8 +79,8 @@ class Scheduler {
   // Before a request is submitted: what of it could be looked for there. Nothing is missing without
   // a tier behind the host. Changes nothing.
   PromptBlocks FindMissing(const RequestSpec& spec);
-  // Takes over those that were found, the first `found` of prompt.missing(): returns who is in which
-  // slot from now on. Fewer if there is no room, or what the cache held before them is gone.
+  // Takes over those that were found, the first `found` of prompt.missing(): returns who is in
+  // which slot from now on. Fewer if there is no room, or what the cache held before them is gone.
   // REQUIRES: `prompt` is FindMissing() of the same request.
   std::vector<StoredBlock> AdoptFound(const RequestSpec& spec, const PromptBlocks& prompt,
                                       size_t found);

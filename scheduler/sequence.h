@@ -28,11 +28,11 @@ namespace sluice {
 struct Sequence {
   enum class State : uint8_t { kWaiting, kRunning, kEnded };
 
-  RequestSpec spec;             // `prompt` has moved to `tokens`
-  std::vector<TokenId> tokens;  // prompt, then output; does not reallocate
-  std::vector<Hash128> hashes;  // of the leading full blocks, as far as needed yet
+  RequestSpec spec;                              // `prompt` has moved to `tokens`
+  std::vector<TokenId> tokens;                   // prompt, then output; does not reallocate
+  std::vector<Hash128> hashes;                   // of the leading full blocks, as far as needed yet
   std::vector<PrefixIndex::Ticket> known_nodes;  // TokenPath::known
-  int64_t arrival = 0;          // rank; unique
+  int64_t arrival = 0;                           // rank; unique
   State state = State::kWaiting;
   bool resumed = false;
   int32_t tenant = 0;

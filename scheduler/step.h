@@ -71,8 +71,8 @@ struct Copy {
   int64_t rank = 0;
   RequestId request;         // who waits for it; invalid for stores
   std::vector<Pair> blocks;  // at least one; no block twice
-  // Copies from and to the disk, otherwise empty: who each of `blocks` is; of those to the disk also
-  // their tokens, tokens_per_block each.
+  // Copies from and to the disk, otherwise empty: who each of `blocks` is; of those to the disk
+  // also their tokens, tokens_per_block each.
   std::vector<BlockIdentity> identities = {};
   std::vector<TokenId> tokens = {};
 };

@@ -198,6 +198,8 @@ absl::Status RedisConnection::ReceiveInto(std::span<std::byte> out, absl::Time d
     const ssize_t got = recv(context_->fd, out.data(), out.size(), MSG_WAITALL);
     if (got > 0) {
       out = out.subspan(static_cast<size_t>(got));
+      // One that sends a few bytes at a time is late, too.
+      if (!out.empty()) SLUICE_RETURN_IF_ERROR(WaitFor(POLLIN, deadline));
       continue;
     }
     if (got == 0) return Broken("the server closed the connection");

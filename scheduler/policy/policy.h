@@ -111,7 +111,7 @@ struct MachineView {
   // Device blocks that admitted requests hold or were promised, times how long each will probably
   // keep its own; block-seconds.
   double held_block_seconds = 0;
-  Seconds decode_step;      // a step with the present decodes and nothing else
+  Seconds decode_step;  // a step with the present decodes and nothing else
   // Mean time between two admissions while requests waited, of late.
   Seconds admission_interval;
   // Upper bounds: of any step's time, and of the time until all that is admitted has ended, every

@@ -1,5 +1,5 @@
-// BlockFinder: a store of KV blocks that other servers write to as well, as the engine sees it: it can
-// be asked what it has of a prompt that is about to be queued.
+// BlockFinder: a store of KV blocks that other servers write to as well, as the engine sees it: it
+// can be asked what it has of a prompt that is about to be queued.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // The knobs and observations of cuda_emu/control.h, answered by a real device, so that the tests of
 // tests/cuda_on_cpu run on one: schedules are the device's own, nothing is counted, and what the
-// device does not like is a diagnostic. Tests that need what only the emulation can do, and without a
-// device all tests, end at the first such call and are skipped with the reason.
+// device does not like is a diagnostic. Tests that need what only the emulation can do, and without
+// a device all tests, end at the first such call and are skipped with the reason.
 #include <gtest/gtest.h>
 
 #include <chrono>

@@ -89,7 +89,7 @@ class KvWorld {
     uint64_t salt = 0;
     std::vector<TokenId> tokens;  // whole blocks
     std::vector<Hash128> hashes;
-    std::vector<uint64_t> content;  // right KV per block
+    std::vector<uint64_t> content;                   // right KV per block
     mutable std::vector<PrefixIndex::Ticket> known;  // of earlier matches
     TokenPath path() const { return {tokens, hashes, salt, &known}; }
     size_t blocks() const { return hashes.size(); }

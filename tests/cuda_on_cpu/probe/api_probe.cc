@@ -20,7 +20,7 @@ void PrintNumber(const char* name, long long value) { std::printf("%-48s %lld\n"
 #define FUNCTION(name, ...) \
   PrintFunction<decltype(static_cast<cudaError_t (*)(__VA_ARGS__)>(&name))>(#name)
 #define VALUE(name) PrintNumber(#name, static_cast<long long>(name))
-#define SIZE(type)                                                  \
+#define SIZE(type)                                                    \
   PrintNumber("sizeof " #type, static_cast<long long>(sizeof(type))); \
   PrintNumber("alignof " #type, static_cast<long long>(alignof(type)))
 #define OFFSET(type, member) \

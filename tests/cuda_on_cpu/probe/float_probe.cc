@@ -45,8 +45,7 @@ uint32_t Fp8(float value, __nv_saturation_t saturation, __nv_fp8_interpretation_
 }
 
 float FromFp8(uint32_t code, __nv_fp8_interpretation_t kind) {
-  return __half2float(
-      __half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), kind)));
+  return __half2float(__half(__nv_cvt_fp8_to_halfraw(static_cast<__nv_fp8_storage_t>(code), kind)));
 }
 
 }  // namespace

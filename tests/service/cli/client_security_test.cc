@@ -20,9 +20,9 @@ TEST(ChannelCredentialsTest, FlagsThatDoNotFitAreNamed) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--tls-ca: is missing")));
   EXPECT_THAT(MakeChannelCredentials({.tls_ca = "system", .tls_cert = "c"}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("want both or none")));
-  EXPECT_THAT(
-      MakeChannelCredentials({.tls_ca = "/nonexistent/ca.pem"}),
-      StatusIs(absl::StatusCode::kNotFound, HasSubstr("--tls-ca: cannot read /nonexistent/ca.pem")));
+  EXPECT_THAT(MakeChannelCredentials({.tls_ca = "/nonexistent/ca.pem"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("--tls-ca: cannot read /nonexistent/ca.pem")));
 }
 
 TEST(TokenInterceptorTest, WantsOneWordAndNeverRepeatsIt) {
