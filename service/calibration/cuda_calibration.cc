@@ -47,8 +47,9 @@ class Calibrator {
     };
     const auto total = static_cast<int64_t>(std::size(kParts));
     for (int64_t i = 0; i < total; ++i) {
-      progress_(i, total, kParts[i].name);
-      SLUICE_RETURN_IF_ERROR((this->*kParts[i].run)());
+      const Part& part = kParts[i];
+      progress_(i, total, part.name);
+      SLUICE_RETURN_IF_ERROR((this->*part.run)());
     }
     progress_(total, total, "done");
     profile().name = "calibrated-cuda";
