@@ -47,13 +47,8 @@ absl::Status Scheduler::Impl::CheckWarm(const WarmSpec& spec, Blocks full) {
 
 std::vector<Hash128> Scheduler::Impl::HashesOf(std::span<const TokenId> tokens,
                                                uint64_t salt) const {
-  const size_t width = options_.geometry.tokens_per_block.size();
   std::vector<Hash128> hashes;
-  Hash128 hash = RootHash(options_.cache_seed, salt);
-  for (size_t at = 0; at + width <= tokens.size(); at += width) {
-    hash = block_hash_(hash, tokens.subspan(at, width));
-    hashes.push_back(hash);
-  }
+  ChainHashes(tokens, salt, tokens.size() / options_.geometry.tokens_per_block.size(), &hashes);
   return hashes;
 }
 

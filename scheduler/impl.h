@@ -92,6 +92,9 @@ class Scheduler::Impl {
   Seconds Elapsed(absl::Time t) const { return ToSeconds(t - origin_); }
   Seconds now() const { return Elapsed(now_); }
   void ExtendHashes(Sequence* sequence, Blocks count);
+  // Continues the hashes of a prompt's blocks until there are `count`.
+  void ChainHashes(std::span<const TokenId> tokens, uint64_t salt, size_t count,
+                   std::vector<Hash128>* hashes) const;
   // Looks up what the cache holds of a waiting sequence; fills match_.
   void MatchPrefix(Sequence* sequence);
   // The same, as a view with prices.

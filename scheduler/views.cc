@@ -14,13 +14,15 @@ constexpr size_t kRenewBlocks = 128;
 
 void Scheduler::Impl::ExtendHashes(Sequence* sequence, Blocks count) {
   if (!options_.prefix_caching) return;
+  ChainHashes(sequence->tokens, sequence->spec.cache_salt, count.size(), &sequence->hashes);
+}
+
+void Scheduler::Impl::ChainHashes(std::span<const TokenId> tokens, uint64_t salt, size_t count,
+                                  std::vector<Hash128>* hashes) const {
   const size_t width = options_.geometry.tokens_per_block.size();
-  const std::span<const TokenId> tokens(sequence->tokens);
-  std::vector<Hash128>& hashes = sequence->hashes;
-  while (hashes.size() < count.size()) {
-    const Hash128 parent =
-        hashes.empty() ? RootHash(options_.cache_seed, sequence->spec.cache_salt) : hashes.back();
-    hashes.push_back(block_hash_(parent, tokens.subspan(hashes.size() * width, width)));
+  while (hashes->size() < count) {
+    const Hash128 parent = hashes->empty() ? RootHash(options_.cache_seed, salt) : hashes->back();
+    hashes->push_back(block_hash_(parent, tokens.subspan(hashes->size() * width, width)));
   }
 }
 

@@ -1,32 +1,16 @@
 #include "service/cli/generate_command.h"
 
-#include <fstream>
 #include <limits>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "service/cli/client_call.h"
+#include "service/cli/prompt_file.h"
 
 namespace sluice {
 namespace {
 
 constexpr int64_t kMaxUint32 = std::numeric_limits<uint32_t>::max();
-
-absl::StatusOr<std::string> ReadPrompt(const std::string& path, std::istream& in) {
-  std::ostringstream text;
-  if (path == "-") {
-    text << in.rdbuf();
-    return text.str();
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(
-        absl::StrCat("--prompt-file: ", path, ": cannot be read; check the path"));
-  }
-  text << file.rdbuf();
-  return text.str();
-}
 
 // One line about what happened, for people.
 std::string Summary(const v1::Finished& end) {

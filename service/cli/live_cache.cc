@@ -2,9 +2,7 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -12,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "scheduler/base/status_macros.h"
 #include "service/cli/client.h"
+#include "service/cli/prompt_file.h"
 #include "service/cli/table.h"
 #include "service/config/flag_values.h"
 
@@ -20,21 +19,6 @@ namespace {
 
 // What a call may take beyond what the server was given.
 constexpr absl::Duration kGrace = absl::Seconds(60);
-
-absl::StatusOr<std::string> ReadPrompt(const std::string& path, std::istream& in) {
-  std::ostringstream text;
-  if (path == "-") {
-    text << in.rdbuf();
-    return text.str();
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return absl::NotFoundError(
-        absl::StrCat("--prompt-file: ", path, ": cannot be read; check the path"));
-  }
-  text << file.rdbuf();
-  return text.str();
-}
 
 // Of warm and evict: they name their prompt alike.
 template <class Request>

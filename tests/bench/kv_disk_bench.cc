@@ -35,6 +35,7 @@
 #include "backend/kv/file_buffer.h"
 #include "scheduler/base/check.h"
 #include "scheduler/scheduler.h"
+#include "tests/bench/store_bench.h"
 
 namespace sluice {
 namespace {
@@ -52,23 +53,6 @@ struct Settings {
   }
 };
 
-void Must(const absl::Status& status) {
-  if (status.ok()) return;
-  std::cerr << "kv_disk_bench: " << status << std::endl;
-  std::exit(1);
-}
-
-template <class T>
-T Must(absl::StatusOr<T> value) {
-  Must(value.status());
-  return *std::move(value);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 DiskStoreOptions StoreOptions(const Settings& settings, const StoreShape& shape, int64_t slots) {
   DiskStoreOptions options;
   options.directory = settings.directory + "/tier";
@@ -81,25 +65,6 @@ DiskStoreOptions StoreOptions(const Settings& settings, const StoreShape& shape,
   options.sync_at_end = false;
   return options;
 }
-
-// Names for `count` blocks of one prompt.
-struct Names {
-  Names(size_t count, size_t width, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    Hash128 parent = RootHash(0, 0);
-    for (size_t i = 0; i < count; ++i) {
-      for (size_t t = 0; t < width; ++t) tokens.push_back(static_cast<TokenId>(random() % 50000));
-      BlockIdentity identity;
-      identity.hash = BlockHash(parent, std::span(tokens).subspan(i * width, width));
-      identity.first = i == 0;
-      if (i > 0) identity.parent = parent;
-      parent = identity.hash;
-      identities.push_back(identity);
-    }
-  }
-  std::vector<BlockIdentity> identities;
-  std::vector<TokenId> tokens;
-};
 
 // Blocks between memory and one file.
 class Raw {
@@ -145,7 +110,7 @@ class Tier {
   Tier(const Settings& settings, std::byte* memory, const StoreShape& shape, size_t count)
       : shape_(shape),
         count_(count),
-        names_(count, shape.tokens_per_block.size(), 1),
+        names_(count, shape.tokens_per_block.size(), 1, &BlockHash),
         meter_(absl::Now()) {
     store_ = Must(DiskStore::Open(StoreOptions(settings, shape, static_cast<int64_t>(count))));
     Must(store_->Scan().status());
@@ -255,7 +220,7 @@ nlohmann::ordered_json MeasureRestart(const Settings& settings) {
   constexpr size_t kCount = 100000;
   const StoreShape shape{Blocks(0), Bytes(4096), 32, Tokens(32)};
   const DiskStoreOptions options = StoreOptions(settings, shape, kCount);
-  const Names names(kCount, 32, 2);
+  const Names names(kCount, 32, 2, &BlockHash);
   std::string records;
   {
     const std::unique_ptr<DiskStore> store = Must(DiskStore::Open(options));

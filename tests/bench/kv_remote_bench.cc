@@ -35,6 +35,7 @@
 #include "backend/kv/remote_store.h"
 #include "backend/kv/strong_hash.h"
 #include "scheduler/base/check.h"
+#include "tests/bench/store_bench.h"
 
 namespace sluice {
 namespace {
@@ -44,42 +45,6 @@ struct Settings {
   int64_t mib = 256;
   int rounds = 5;
   std::string json;
-};
-
-void Must(const absl::Status& status) {
-  if (status.ok()) return;
-  std::cerr << "kv_remote_bench: " << status << std::endl;
-  std::exit(1);
-}
-
-template <class T>
-T Must(absl::StatusOr<T> value) {
-  Must(value.status());
-  return *std::move(value);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// Names for `count` blocks of one prompt.
-struct Names {
-  Names(size_t count, size_t width, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    Hash128 parent = RootHash(0, 0);
-    for (size_t i = 0; i < count; ++i) {
-      for (size_t t = 0; t < width; ++t) tokens.push_back(static_cast<TokenId>(random() % 50000));
-      BlockIdentity identity;
-      identity.hash = StrongBlockHash(parent, std::span(tokens).subspan(i * width, width));
-      identity.first = i == 0;
-      if (i > 0) identity.parent = parent;
-      parent = identity.hash;
-      identities.push_back(identity);
-    }
-  }
-  std::vector<BlockIdentity> identities;
-  std::vector<TokenId> tokens;
 };
 
 // hiredis as everybody uses it.
@@ -159,7 +124,7 @@ class Tier {
  public:
   Tier(const Settings& settings, std::byte* memory, const StoreShape& shape, size_t count)
       : count_(count),
-        names_(count, shape.tokens_per_block.size(), 1),
+        names_(count, shape.tokens_per_block.size(), 1, &StrongBlockHash),
         meter_(absl::Now()),
         store_(OpenStore(settings, shape, count)) {
     DiskLinkOptions options;

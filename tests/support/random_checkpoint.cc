@@ -291,6 +291,15 @@ std::string RandomModelConfigJson(const RandomModelSpec& spec) {
   return config.dump(2);
 }
 
+RopeConfig ScaledRope(RopeKind kind) {
+  RopeConfig rope;
+  rope.kind = kind;
+  rope.factor = 4.0;
+  rope.original_max_position_embeddings = 128;
+  if (kind == RopeKind::kYarn) rope.attention_factor = 0.1 * std::log(4.0) + 1.0;
+  return rope;
+}
+
 absl::Status WriteRandomModel(const RandomModelSpec& spec, const std::string& dir) {
   SLUICE_CHECK(spec.shards >= 1);
   SLUICE_RETURN_IF_ERROR(WriteText(absl::StrCat(dir, "/config.json"), RandomModelConfigJson(spec)));

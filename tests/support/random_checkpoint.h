@@ -40,6 +40,9 @@ struct RandomModelSpec {
   uint64_t seed = 1;
 };
 
+// Positions stretched fourfold beyond 128, in the manner of `kind`.
+RopeConfig ScaledRope(RopeKind kind);
+
 // Writes config.json and model.safetensors (or `shards` shards and their index) into the existing
 // directory `dir`. Returns INTERNAL if writing fails (disk full).
 // REQUIRES: a spec that ParseModelConfig accepts; shards >= 1.

@@ -1,7 +1,6 @@
 #include "backend/cuda/device/memory.h"
 
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "backend/cuda/device/status.h"
@@ -25,72 +24,55 @@ absl::Status CannotAllocate(cudaError_t error, Bytes size, std::string_view kind
                                   " memory for ", std::string(what), more, ": ", status.message()));
 }
 
+template <MemoryKind kKind>
+struct Calls;
+
+template <>
+struct Calls<MemoryKind::kDevice> {
+  static constexpr std::string_view kName = "device";
+  static cudaError_t Allocate(void** data, size_t size) { return cudaMalloc(data, size); }
+  static cudaError_t Free(void* data) { return cudaFree(data); }
+  static std::string WhatIsFree() { return FreeText(); }
+  static void Add(MemoryAccount& account, Bytes bytes) { account.AddDevice(bytes); }
+};
+
+template <>
+struct Calls<MemoryKind::kPinned> {
+  static constexpr std::string_view kName = "pinned host";
+  static cudaError_t Allocate(void** data, size_t size) {
+    return cudaHostAlloc(data, size, cudaHostAllocPortable | cudaHostAllocMapped);
+  }
+  static cudaError_t Free(void* data) { return cudaFreeHost(data); }
+  static std::string WhatIsFree() { return ""; }
+  static void Add(MemoryAccount& account, Bytes bytes) { account.AddPinned(bytes); }
+};
+
 }  // namespace
 
-absl::StatusOr<DeviceBuffer> DeviceBuffer::Allocate(Bytes size, std::string_view what,
-                                                    MemoryAccount& account) {
-  DeviceBuffer buffer;
+template <MemoryKind kKind>
+absl::StatusOr<Buffer<kKind>> Buffer<kKind>::Allocate(Bytes size, std::string_view what,
+                                                      MemoryAccount& account) {
+  Buffer buffer;
   if (size == Bytes(0)) return buffer;
-  if (const cudaError_t error = cudaMalloc(&buffer.data_, size.size()); error != cudaSuccess) {
+  const cudaError_t error = Calls<kKind>::Allocate(&buffer.data_, size.size());
+  if (error != cudaSuccess) {
     buffer.data_ = nullptr;
-    return CannotAllocate(error, size, "device", what, FreeText());
+    return CannotAllocate(error, size, Calls<kKind>::kName, what, Calls<kKind>::WhatIsFree());
   }
   buffer.size_ = size;
   buffer.account_ = &account;
-  account.AddDevice(size);
+  Calls<kKind>::Add(account, size);
   return buffer;
 }
 
-DeviceBuffer::~DeviceBuffer() {
+template <MemoryKind kKind>
+Buffer<kKind>::~Buffer() {
   if (data_ == nullptr) return;
-  static_cast<void>(cudaFree(data_));
-  account_->AddDevice(Bytes(0) - size_);
+  static_cast<void>(Calls<kKind>::Free(data_));
+  Calls<kKind>::Add(*account_, Bytes(0) - size_);
 }
 
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, Bytes(0))),
-      account_(std::exchange(other.account_, nullptr)) {}
-
-DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  std::swap(account_, other.account_);
-  return *this;
-}
-
-absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Bytes size, std::string_view what,
-                                                    MemoryAccount& account) {
-  PinnedBuffer buffer;
-  if (size == Bytes(0)) return buffer;
-  constexpr unsigned kFlags = cudaHostAllocPortable | cudaHostAllocMapped;
-  if (const cudaError_t error = cudaHostAlloc(&buffer.data_, size.size(), kFlags);
-      error != cudaSuccess) {
-    buffer.data_ = nullptr;
-    return CannotAllocate(error, size, "pinned host", what, "");
-  }
-  buffer.size_ = size;
-  buffer.account_ = &account;
-  account.AddPinned(size);
-  return buffer;
-}
-
-PinnedBuffer::~PinnedBuffer() {
-  if (data_ == nullptr) return;
-  static_cast<void>(cudaFreeHost(data_));
-  account_->AddPinned(Bytes(0) - size_);
-}
-
-PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, Bytes(0))),
-      account_(std::exchange(other.account_, nullptr)) {}
-
-PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  std::swap(account_, other.account_);
-  return *this;
-}
+template class Buffer<MemoryKind::kDevice>;
+template class Buffer<MemoryKind::kPinned>;
 
 }  // namespace sluice::cuda

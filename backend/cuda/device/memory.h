@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "scheduler/base/units.h"
@@ -27,19 +28,31 @@ class MemoryAccount {
   std::atomic<int64_t> pinned_{0};
 };
 
-// Device memory, aligned to 256 bytes. Its content is undefined.
-class DeviceBuffer {
+enum class MemoryKind { kDevice, kPinned };
+
+// Memory of one kind, owned. Its content is undefined.
+//   kDevice  aligned to 256 bytes; its destructor waits until the device has finished all work, as
+//            cudaFree does
+//   kPinned  host memory that kernels may access, too, at the same address; for staging
+template <MemoryKind kKind>
+class Buffer {
  public:
   // The account must outlive the buffer. `what` names it in the error: "the KV pool".
   // Returns RESOURCE_EXHAUSTED with what is free if it does not fit. Zero bytes are fine.
-  static absl::StatusOr<DeviceBuffer> Allocate(Bytes size, std::string_view what,
-                                               MemoryAccount& account);
+  static absl::StatusOr<Buffer> Allocate(Bytes size, std::string_view what, MemoryAccount& account);
 
-  DeviceBuffer() = default;
-  // Waits until the device has finished all work (cudaFree does).
-  ~DeviceBuffer();
-  DeviceBuffer(DeviceBuffer&& other) noexcept;
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
+  Buffer() = default;
+  ~Buffer();
+  Buffer(Buffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)),
+        size_(std::exchange(other.size_, Bytes(0))),
+        account_(std::exchange(other.account_, nullptr)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(account_, other.account_);
+    return *this;
+  }
 
   void* data() const { return data_; }
   template <class T>
@@ -54,29 +67,7 @@ class DeviceBuffer {
   MemoryAccount* account_ = nullptr;
 };
 
-// Pinned host memory that kernels may access, too, at the same address; for staging. Uninitialized.
-class PinnedBuffer {
- public:
-  // As DeviceBuffer::Allocate().
-  static absl::StatusOr<PinnedBuffer> Allocate(Bytes size, std::string_view what,
-                                               MemoryAccount& account);
-
-  PinnedBuffer() = default;
-  ~PinnedBuffer();
-  PinnedBuffer(PinnedBuffer&& other) noexcept;
-  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
-
-  void* data() const { return data_; }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-  Bytes size() const { return size_; }
-
- private:
-  void* data_ = nullptr;
-  Bytes size_;
-  MemoryAccount* account_ = nullptr;
-};
+using DeviceBuffer = Buffer<MemoryKind::kDevice>;
+using PinnedBuffer = Buffer<MemoryKind::kPinned>;
 
 }  // namespace sluice::cuda

@@ -13,18 +13,23 @@
 #include "backend/reference/reference_model.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/backend_sequence.h"
 #include "tests/support/random_checkpoint.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
 namespace {
 
+using testing::Generate;
 using ::testing::HasSubstr;
 using testing::IsOk;
+using testing::MakeSequence;
 using testing::RandomModel;
 using testing::RandomModelSpec;
 using testing::RandomTokens;
+using testing::Sequence;
 using testing::StatusIs;
+using testing::TokensOf;
 
 CpuBackendOptions Options() {
   CpuBackendOptions options;
@@ -83,80 +88,12 @@ class Harness {
   std::unique_ptr<Backend> backend_;  // last: its listener uses the others until it is gone
 };
 
-SamplingParams Greedy() {
-  SamplingParams params;
-  params.temperature = 0;
-  params.logprobs = 5;
-  return params;
-}
-
-// One sequence that runs to its end in chunks.
-struct Sequence {
-  std::vector<TokenId> tokens;
-  int64_t prompt = 0;
-  std::vector<BlockId> blocks;
-  SamplingParams params = Greedy();
-  int64_t computed = 0;
-  std::vector<CopyId> loads;
-  std::vector<BlockId> host_blocks = {};
-
-  SequenceWork Work(int64_t chunk) const {
-    SequenceWork work;
-    work.request = RequestId(1);
-    work.first = Tokens(computed);
-    const auto size = static_cast<int64_t>(tokens.size());
-    work.count = Tokens(std::min(chunk, size - computed));
-    work.tokens = tokens;
-    work.blocks = blocks;
-    work.host_blocks = host_blocks;
-    work.loads = loads;
-    work.sample = computed + work.count.value() == size;
-    work.sampling = work.sample ? &params : nullptr;
-    work.prompt = Tokens(prompt);
-    work.output_index = size - prompt;
-    return work;
-  }
-};
-
-std::vector<BlockId> Blocks0(int32_t first, int32_t count) {
-  std::vector<BlockId> blocks;
-  for (int32_t i = 0; i < count; ++i) blocks.push_back(BlockId(first + i));
-  return blocks;
-}
-
-Sequence MakeSequence(std::vector<TokenId> prompt, int32_t first_block) {
-  Sequence s;
-  s.prompt = static_cast<int64_t>(prompt.size());
-  s.tokens = std::move(prompt);
-  s.blocks = Blocks0(first_block, 8);
-  return s;
-}
-
+// A step that must succeed.
 StepResult RunStep(Backend& backend, std::span<const SequenceWork> works) {
-  StepPlan plan;
-  plan.id = StepId(1);
-  plan.sequences.assign(works.begin(), works.end());
-  StepResult result = backend.Run(plan);
+  StepResult result = testing::RunStep(backend, {works.begin(), works.end()});
   EXPECT_THAT(result.status, IsOk());
-  EXPECT_EQ(result.id, plan.id);
   EXPECT_EQ(result.sequences.size(), works.size());
   return result;
-}
-
-// Runs `s` until it has `outputs` more tokens. Returns every draw.
-std::vector<SampledToken> Generate(Backend& backend, Sequence& s, int outputs, int64_t chunk) {
-  std::vector<SampledToken> drawn;
-  while (static_cast<int>(drawn.size()) < outputs) {
-    const SequenceWork work = s.Work(chunk);
-    const StepResult result = RunStep(backend, {&work, 1});
-    EXPECT_THAT(result.sequences[0].status, IsOk());
-    s.computed += work.count.value();
-    EXPECT_EQ(result.sequences[0].sampled.has_value(), work.sample);
-    if (!result.sequences[0].sampled.has_value()) continue;
-    drawn.push_back(*result.sequences[0].sampled);
-    s.tokens.push_back(drawn.back().token);
-  }
-  return drawn;
 }
 
 bool SameLogprob(const TokenLogprob& a, const TokenLogprob& b) {
@@ -172,12 +109,6 @@ void ExpectSameDraws(const std::vector<SampledToken>& a, const std::vector<Sampl
         std::equal(a[i].top.begin(), a[i].top.end(), b[i].top.begin(), b[i].top.end(), SameLogprob))
         << i;
   }
-}
-
-std::vector<TokenId> TokensOf(const std::vector<SampledToken>& drawn) {
-  std::vector<TokenId> tokens;
-  for (const SampledToken& s : drawn) tokens.push_back(s.token);
-  return tokens;
 }
 
 TEST(CpuBackendTest, GreedyTokensEqualTheReferenceForEveryArchitectureInF32) {
@@ -428,7 +359,7 @@ TEST(CpuBackendTest, BatchedSequencesAnswerAsIfAlone) {
     std::vector<Sequence> batch;
     std::vector<std::vector<SampledToken>> want;
     for (uint64_t i = 0; i < 7; ++i) {
-      SamplingParams params = Greedy();
+      SamplingParams params = testing::Greedy(5);
       params.temperature = i % 2 == 0 ? 0.0F : 0.8F;
       params.top_p = i % 3 == 0 ? 0.9F : 1.0F;
       params.seed = i;

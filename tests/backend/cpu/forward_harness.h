@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -87,17 +86,5 @@ class ForwardHarness {
   std::unique_ptr<Forward> forward_;
   std::vector<BlockId> free_;
 };
-
-// ||got - want|| / ||want||
-inline double RelativeError(std::span<const float> got, std::span<const double> want) {
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double d = static_cast<double>(got[i]) - want[i];
-    difference += d * d;
-    norm += want[i] * want[i];
-  }
-  return std::sqrt(difference / norm);
-}
 
 }  // namespace sluice::testing

@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/backend/cpu/forward_harness.h"
 #include "tests/support/random_checkpoint.h"
+#include "tests/support/relative_error.h"
 
 namespace sluice {
 namespace {
@@ -20,6 +21,7 @@ using testing::RandomModel;
 using testing::RandomModelSpec;
 using testing::RandomTokens;
 using testing::RelativeError;
+using testing::ScaledRope;
 
 struct Case {
   std::string name;
@@ -27,15 +29,6 @@ struct Case {
   int64_t page_tokens = 16;
   int tokens = 37;
 };
-
-RopeConfig Rope(RopeKind kind) {
-  RopeConfig rope;
-  rope.kind = kind;
-  rope.factor = 4.0;
-  rope.original_max_position_embeddings = 128;
-  if (kind == RopeKind::kYarn) rope.attention_factor = 0.1 * std::log(4.0) + 1.0;
-  return rope;
-}
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
@@ -47,14 +40,14 @@ std::vector<Case> Cases() {
                    {.hidden = 192, .intermediate = 1100, .heads = 3, .kv_heads = 1, .vocab = 1201},
                    256,
                    67});
-  cases.push_back({"LlamaLinearRope", {.rope = Rope(RopeKind::kLinear)}, 16, 61});
-  cases.push_back({"Llama3Rope", {.rope = Rope(RopeKind::kLlama3)}, 16, 61});
+  cases.push_back({"LlamaLinearRope", {.rope = ScaledRope(RopeKind::kLinear)}, 16, 61});
+  cases.push_back({"Llama3Rope", {.rope = ScaledRope(RopeKind::kLlama3)}, 16, 61});
   cases.push_back({"Mistral",
                    {.architecture = "MistralForCausalLM", .heads = 8, .kv_heads = 1, .head_dim = 8},
                    32,
                    31});
   cases.push_back({"MistralYarn",
-                   {.architecture = "MistralForCausalLM", .rope = Rope(RopeKind::kYarn)},
+                   {.architecture = "MistralForCausalLM", .rope = ScaledRope(RopeKind::kYarn)},
                    16,
                    43});
   cases.push_back({"Qwen2",

@@ -14,18 +14,24 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/support/backend_sequence.h"
 #include "tests/support/random_checkpoint.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
 namespace {
 
+using testing::BlocksFrom;
+using testing::Generate;
 using ::testing::HasSubstr;
 using testing::IsOk;
 using testing::RandomModel;
 using testing::RandomModelSpec;
 using testing::RandomTokens;
+using testing::RunStep;
+using testing::Sequence;
 using testing::StatusIs;
+using testing::TokensOf;
 
 CudaBackendOptions Options() {
   CudaBackendOptions options;
@@ -96,87 +102,10 @@ class Harness {
   std::unique_ptr<Backend> backend_;  // last: its listener uses the others until it is gone
 };
 
-SamplingParams Greedy() {
-  SamplingParams params;
-  params.temperature = 0;
-  params.logprobs = 3;
-  return params;
-}
-
-// One sequence that runs to its end in chunks.
-struct Sequence {
-  std::vector<TokenId> tokens;
-  int64_t prompt = 0;
-  std::vector<BlockId> blocks;
-  SamplingParams params = Greedy();
-  int64_t computed = 0;
-  std::vector<CopyId> loads = {};
-  std::vector<BlockId> host_blocks = {};
-
-  SequenceWork Work(int64_t chunk) const {
-    SequenceWork work;
-    work.request = RequestId(1);
-    work.first = Tokens(computed);
-    const auto size = static_cast<int64_t>(tokens.size());
-    work.count = Tokens(std::min(chunk, size - computed));
-    work.tokens = tokens;
-    work.blocks = blocks;
-    work.host_blocks = host_blocks;
-    work.loads = loads;
-    work.sample = computed + work.count.value() == size;
-    work.sampling = work.sample ? &params : nullptr;
-    work.prompt = Tokens(prompt);
-    work.output_index = size - prompt;
-    return work;
-  }
-};
-
-std::vector<BlockId> BlocksFrom(int32_t first, int32_t count) {
-  std::vector<BlockId> blocks;
-  for (int32_t i = 0; i < count; ++i) blocks.push_back(BlockId(first + i));
-  return blocks;
-}
-
 Sequence MakeSequence(std::vector<TokenId> prompt, int32_t first_block) {
-  Sequence s;
-  s.prompt = static_cast<int64_t>(prompt.size());
-  s.tokens = std::move(prompt);
-  s.blocks = BlocksFrom(first_block, 6);
+  Sequence s = testing::MakeSequence(std::move(prompt), first_block, 6);
+  s.params = testing::Greedy(3);
   return s;
-}
-
-StepResult RunStep(Backend& backend, std::vector<SequenceWork> works) {
-  StepPlan plan;
-  plan.id = StepId(1);
-  plan.sequences = std::move(works);
-  StepResult result = backend.Run(plan);
-  EXPECT_EQ(result.id, plan.id);
-  EXPECT_LE(result.started, result.finished);
-  return result;
-}
-
-// Runs `s` until it has `outputs` more tokens. Returns every draw.
-std::vector<SampledToken> Generate(Backend& backend, Sequence& s, int outputs, int64_t chunk) {
-  std::vector<SampledToken> drawn;
-  while (static_cast<int>(drawn.size()) < outputs) {
-    const SequenceWork work = s.Work(chunk);
-    const StepResult result = RunStep(backend, {work});
-    EXPECT_THAT(result.status, IsOk());
-    if (!result.status.ok()) break;
-    EXPECT_THAT(result.sequences[0].status, IsOk());
-    s.computed += work.count.value();
-    EXPECT_EQ(result.sequences[0].sampled.has_value(), work.sample);
-    if (!result.sequences[0].sampled.has_value()) continue;
-    drawn.push_back(*result.sequences[0].sampled);
-    s.tokens.push_back(drawn.back().token);
-  }
-  return drawn;
-}
-
-std::vector<TokenId> TokensOf(const std::vector<SampledToken>& drawn) {
-  std::vector<TokenId> tokens;
-  for (const SampledToken& s : drawn) tokens.push_back(s.token);
-  return tokens;
 }
 
 class CudaBackendTest : public EmulatedTest {

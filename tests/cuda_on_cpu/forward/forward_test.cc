@@ -11,6 +11,7 @@
 #include "tests/cuda_on_cpu/emulated_test.h"
 #include "tests/cuda_on_cpu/forward/forward_world.h"
 #include "tests/support/random_checkpoint.h"
+#include "tests/support/relative_error.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice::cuda {
@@ -20,6 +21,8 @@ using ::testing::HasSubstr;
 using testing::RandomModel;
 using testing::RandomModelSpec;
 using testing::RandomTokens;
+using testing::RelativeError;
+using testing::ScaledRope;
 using testing::StatusIs;
 
 // Of the logits of a position, as a vector. bf16 keeps 8 bits: 2^-9 per rounding, some ten
@@ -33,15 +36,6 @@ struct Case {
   int tokens = 37;
 };
 
-RopeConfig Rope(RopeKind kind) {
-  RopeConfig rope;
-  rope.kind = kind;
-  rope.factor = 4.0;
-  rope.original_max_position_embeddings = 128;
-  if (kind == RopeKind::kYarn) rope.attention_factor = 0.1 * std::log(4.0) + 1.0;
-  return rope;
-}
-
 std::vector<Case> Cases() {
   std::vector<Case> cases;
   cases.push_back({"Llama", {.head_dim = 64}, 16, 37});
@@ -53,8 +47,9 @@ std::vector<Case> Cases() {
        {.hidden = 66, .intermediate = 70, .heads = 3, .kv_heads = 1, .head_dim = 80, .vocab = 131},
        16,
        17});
-  cases.push_back({"LlamaLinearRope", {.head_dim = 64, .rope = Rope(RopeKind::kLinear)}, 16, 61});
-  cases.push_back({"Llama3Rope", {.head_dim = 64, .rope = Rope(RopeKind::kLlama3)}, 16, 61});
+  cases.push_back(
+      {"LlamaLinearRope", {.head_dim = 64, .rope = ScaledRope(RopeKind::kLinear)}, 16, 61});
+  cases.push_back({"Llama3Rope", {.head_dim = 64, .rope = ScaledRope(RopeKind::kLlama3)}, 16, 61});
   cases.push_back(
       {"Mistral",
        {.architecture = "MistralForCausalLM", .heads = 8, .kv_heads = 1, .head_dim = 64},
@@ -62,7 +57,7 @@ std::vector<Case> Cases() {
        31});
   cases.push_back(
       {"MistralYarn",
-       {.architecture = "MistralForCausalLM", .head_dim = 96, .rope = Rope(RopeKind::kYarn)},
+       {.architecture = "MistralForCausalLM", .head_dim = 96, .rope = ScaledRope(RopeKind::kYarn)},
        16,
        43});
   cases.push_back({"Qwen2",

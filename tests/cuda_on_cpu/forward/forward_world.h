@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -139,17 +138,5 @@ class ForwardWorld {
   std::vector<BlockId> free_;
   int32_t most_partial_rows_ = 0;
 };
-
-// ||got - want|| / ||want||
-inline double RelativeError(std::span<const float> got, std::span<const double> want) {
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < want.size(); ++i) {
-    const double d = static_cast<double>(got[i]) - want[i];
-    difference += d * d;
-    norm += want[i] * want[i];
-  }
-  return std::sqrt(difference / norm);
-}
 
 }  // namespace sluice::cuda
