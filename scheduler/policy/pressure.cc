@@ -103,10 +103,12 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
 namespace {
 
 // What a plan makes everybody wait: its own request until it is ready, those who wait or will come
-// for the work it adds.
-Seconds DelayOf(const PlanPrice& plan, const Pressure& pressure) {
+// for the work it adds. A machine that has nothing else to do is not expected to get much to do.
+Seconds DelayOf(const PlanPrice& plan, const MachineView& machine, const Pressure& pressure) {
   constexpr double kWillCome = 2;
-  return plan.ready + plan.price * (kWillCome + static_cast<double>(pressure.waiting));
+  const bool alone = pressure.waiting <= 1 && Idle(machine);
+  const double others = alone ? 0 : kWillCome + static_cast<double>(pressure.waiting);
+  return plan.ready + plan.price * others;
 }
 
 }  // namespace
@@ -116,7 +118,7 @@ PlanPrice CheapestPlan(const MachineView& machine, const Pressure& pressure, con
   PlanPrice best = PriceOf(RequestPlan::kLoad, machine, pressure, w);
   const auto consider = [&](RequestPlan plan) {
     const PlanPrice other = PriceOf(plan, machine, pressure, w);
-    if (DelayOf(other, pressure) < DelayOf(best, pressure)) best = other;
+    if (DelayOf(other, machine, pressure) < DelayOf(best, machine, pressure)) best = other;
   };
   if (pressure.balancing_share >= kLeastSplit) consider(RequestPlan::kSplit);
   if (machine.attends_in_place) consider(RequestPlan::kInPlace);

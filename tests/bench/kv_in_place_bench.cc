@@ -6,8 +6,8 @@
 // A model with Llama 3.2 1B's attention, four layers and random weights. For every link and number
 // of query tokens, in turn, best of --repeat: a step that loads the whole prefix (layer by layer,
 // beside its compute) and one that attends to it in place. Prints one JSON object; "predicted" are
-// the cost model's times from a calibration in the same process, and "crossover" is where the two
-// lines meet (0: in place never pays).
+// the cost model's times from a calibration in the same process, "crossover" is where the two lines
+// meet (0: in place never pays), and "regret" what the model's choice costs beyond the better one.
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -212,6 +212,7 @@ nlohmann::json MeasureLink(const testing::RandomModel& model, const Flags& flags
   std::vector<double> predicted_load;
   std::vector<double> predicted_in_place;
   nlohmann::json rows;
+  double most_regret = 0;
   for (const int64_t queries : kQueries) {
     std::vector<double> times[3];
     for (int i = 0; i < flags.repeat; ++i) {
@@ -224,7 +225,12 @@ nlohmann::json MeasureLink(const testing::RandomModel& model, const Flags& flags
     in_place.push_back(Best(times[1]));
     predicted_load.push_back(predicted.load);
     predicted_in_place.push_back(predicted.in_place);
+    const bool stay = predicted.in_place < predicted.load;
+    const double chosen = stay ? in_place.back() : load.back();
+    const double regret = chosen / std::min(load.back(), in_place.back()) - 1;
+    most_regret = std::max(most_regret, regret);
     rows.push_back({{"queries", queries},
+                    {"regret", regret},
                     {"load_ms", load.back() * 1e3},
                     {"in_place_ms", in_place.back() * 1e3},
                     {"resident_ms", Best(times[2]) * 1e3},
@@ -233,6 +239,7 @@ nlohmann::json MeasureLink(const testing::RandomModel& model, const Flags& flags
   }
   return {{"link_gbps", gbps},
           {"steps", rows},
+          {"most_regret", most_regret},
           {"crossover", Crossover(load, in_place)},
           {"predicted_crossover", Crossover(predicted_load, predicted_in_place)}};
 }

@@ -171,6 +171,20 @@ TEST(PressureTest, ALinkBoundQueueSplitsSoThatLinkAndComputeEndTogether) {
   EXPECT_EQ(plan.plan, RequestPlan::kRecompute) << "1 s of idle compute for 10 s of link";
 }
 
+// 5 s of link or 2 s of compute: the link is spared for others, if there are any.
+TEST(PressureTest, ARequestAloneOnAnIdleMachineIsServedSoonest) {
+  const std::vector<WaitingView> waiting = {HostHit(1, 2000, 5.0)};
+  MachineView machine = PlainMachine();
+  const auto plan = [&] { return CheapestPlan(machine, PressureOf(machine, waiting), waiting[0]); };
+  const PlanPrice alone = plan();
+  EXPECT_EQ(alone.plan, RequestPlan::kSplit);
+  for (const RequestPlan other : {RequestPlan::kLoad, RequestPlan::kRecompute}) {
+    EXPECT_LT(alone.ready, PriceOf(other, machine, PressureOf(machine, waiting), waiting[0]).ready);
+  }
+  machine.running = 1;
+  EXPECT_EQ(plan().plan, RequestPlan::kRecompute);
+}
+
 TEST(PressureTest, NothingIsSplitWhenMemoryHoldsTheLinkBack) {
   std::vector<WaitingView> waiting = LinkBound();
   for (WaitingView& w : waiting) {
