@@ -69,7 +69,7 @@ PlanPrice PriceOf(RequestPlan plan, const MachineView& machine, const Pressure& 
                   const WaitingView& request);
 
 // The plan that delays all requests least in sum: the request itself until it is ready, the others
-// by its price; alone on an idle machine, the plan that is ready first. Of equal ones the first of
+// by its price; on an idle machine there are hardly any. Of equal ones the first of
 // resident/load, split, in place, recompute.
 PlanPrice CheapestPlan(const MachineView& machine, const Pressure& pressure,
                        const WaitingView& request);
