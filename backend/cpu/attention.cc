@@ -73,11 +73,11 @@ HWY_INLINE void ScoreRows(const AttentionPiece& piece, const float* q, int64_t q
   int64_t t = 0;
   for (; t + 2 * lanes <= piece.tokens; t += 2 * lanes) {
     ScoreBlock<kNarrow, kRows, 2, kFetch>(q, q_stride, piece.keys + t, piece.key_words, units,
-                                          piece.ahead, scores + t);
+                                          piece.key_ahead, scores + t);
   }
   for (; t < piece.tokens; t += lanes) {
     ScoreBlock<kNarrow, kRows, 1, kFetch>(q, q_stride, piece.keys + t, piece.key_words, units,
-                                          piece.ahead, scores + t);
+                                          piece.key_ahead, scores + t);
   }
 }
 
@@ -108,7 +108,7 @@ HWY_INLINE void SumBlock(const AttentionChunk& chunk, const float* HWY_RESTRICT 
       for (int k = 0; k < kVectors; ++k) {
         const VU pair = hn::LoadU(du, values + k * lanes);
         if (kFetch)
-          hwy::Prefetch(reinterpret_cast<const std::byte*>(values + k * lanes) + piece.ahead);
+          hwy::Prefetch(reinterpret_cast<const std::byte*>(values + k * lanes) + piece.value_ahead);
         if (kNarrow) {
           v[2 * k] = LowHalf(pair);
           v[2 * k + 1] = HighHalf(pair);

@@ -74,7 +74,9 @@ struct AttentionPiece {
   int64_t value_words;  // from token to token
   int64_t tokens;       // a multiple of 16
   int64_t visible;      // those before the last row's limit: the others may not have been written
-  int64_t ahead;        // bytes from this page to the next one the tile will read; 0: not known
+  // Bytes to what the tile will read as its next K and V, the same way on; 0: not known.
+  int64_t key_ahead;
+  int64_t value_ahead;
 };
 
 // Tokens [start, start + kChunk), cut off after the page that holds the last row's limit.
@@ -115,30 +117,36 @@ class BlockPlaces {
   const int64_t kv_head_;
 };
 
-// Rows of K and V that are wanted soon.
-inline void FetchHostRows(const KvLayout& layout, const std::byte* keys, int64_t tokens) {
+// Rows of K or V that are wanted soon.
+inline void FetchHostRows(const KvLayout& layout, const std::byte* rows, int64_t tokens) {
   const int64_t row_bytes = layout.head_dim * layout.element_bytes();
-  const std::byte* values = keys + layout.host_half_bytes();
   for (int64_t t = 0; t < tokens; ++t) {
-    const int64_t row = t * layout.kv_heads * row_bytes;
     for (int64_t at = 0; at < row_bytes; at += 64) {
-      hwy::Prefetch(keys + row + at);
-      hwy::Prefetch(values + row + at);
+      hwy::Prefetch(rows + t * layout.kv_heads * row_bytes + at);
     }
   }
 }
 
 // Brings `tokens` tokens of a head from the host's layout, beginning with the one at `keys`, to
-// place `offset` of the scratch.
+// place `offset` of the scratch. `next` (or null): where the tokens a chunk further on begin; they
+// are fetched while these are at work, K here and V as it is summed up: more requests at once than
+// the core can hold would make it wait.
 inline AttentionPiece TakeFromHost(const AttentionScratchView& s, const KvLayout& layout,
-                                   const std::byte* keys, int64_t offset, int64_t tokens) {
+                                   const std::byte* keys, const std::byte* next, int64_t offset,
+                                   int64_t tokens) {
+  constexpr int64_t kTurned = 16;  // tokens at a time
   const int64_t row_bytes = layout.head_dim * layout.element_bytes();
   const int64_t token_words = layout.kv_heads * row_bytes / 4;
   const int64_t value_words = AttentionScratchView::ValueWords(layout);
   const auto* values = reinterpret_cast<const uint32_t*>(keys + layout.host_half_bytes());
-  TransposeWords(reinterpret_cast<const uint32_t*>(keys), token_words, tokens, layout.units(),
-                 s.host_keys + offset, kChunk);
-  AttentionPiece piece{s.host_keys + offset, kChunk, values, token_words, tokens, tokens, 0};
+  for (int64_t t = 0; t < tokens; t += kTurned) {
+    const int64_t at = t * token_words * 4;
+    if (next != nullptr) FetchHostRows(layout, next + at, kTurned);
+    TransposeWords(reinterpret_cast<const uint32_t*>(keys + at), token_words, kTurned,
+                   layout.units(), s.host_keys + offset + t, kChunk);
+  }
+  AttentionPiece piece{s.host_keys + offset, kChunk, values, token_words, tokens, tokens, 0, 0};
+  if (next != nullptr) piece.value_ahead = next - keys;
   if (row_bytes != value_words * 4) {
     uint32_t* padded = s.host_values + offset * value_words;
     for (int64_t t = 0; t < tokens; ++t) {
@@ -147,6 +155,8 @@ inline AttentionPiece TakeFromHost(const AttentionScratchView& s, const KvLayout
     }
     piece.values = padded;
     piece.value_words = value_words;
+    piece.value_ahead = 0;
+    if (next != nullptr) FetchHostRows(layout, next + layout.host_half_bytes(), tokens);
   }
   return piece;
 }
@@ -163,7 +173,7 @@ inline AttentionPiece DecodeFromHost(const AttentionScratchView& s, const Attent
                             {kv_head, slot, tokens, reinterpret_cast<std::byte*>(s.decoded_keys),
                              units * 4, reinterpret_cast<std::byte*>(values), value_words * 4});
   TransposeWords(s.decoded_keys, units, tokens, units, s.host_keys + offset, kChunk);
-  return {s.host_keys + offset, kChunk, values, value_words, tokens, tokens, 0};
+  return {s.host_keys + offset, kChunk, values, value_words, tokens, tokens, 0, 0};
 }
 
 inline AttentionChunk MakeChunk(const AttentionInput& in, const AttentionScratchView& scratch,
@@ -185,26 +195,27 @@ inline AttentionChunk MakeChunk(const AttentionInput& in, const AttentionScratch
       piece = DecodeFromHost(scratch, in, places.HostSlice(block), kv_head, slot, token - start,
                              tokens);
     } else if (places.OnHost(block)) {
-      const std::byte* keys = places.HostKeys(block) + slot * token_bytes;
-      piece = TakeFromHost(scratch, layout, keys, token - start, tokens);
       const int64_t later = token + kChunk;  // in the next chunk
-      if (places.OnHost(later / layout.page_tokens)) {
-        FetchHostRows(
-            layout,
-            places.HostKeys(later / layout.page_tokens) + later % layout.page_tokens * token_bytes,
-            std::min(tokens, layout.page_tokens - later % layout.page_tokens));
+      const int64_t later_slot = later % layout.page_tokens;
+      const std::byte* later_keys = nullptr;
+      if (later_slot + tokens <= layout.page_tokens && places.OnHost(later / layout.page_tokens)) {
+        later_keys = places.HostKeys(later / layout.page_tokens) + later_slot * token_bytes;
       }
+      piece = TakeFromHost(scratch, layout, places.HostKeys(block) + slot * token_bytes, later_keys,
+                           token - start, tokens);
     } else {
       const std::byte* page = places.Page(block);
       const auto* values = reinterpret_cast<const uint32_t*>(page + layout.key_bytes());
       const bool more = next < last && !places.OnHost(block + 1);
+      const int64_t ahead = more ? places.Page(block + 1) - page : 0;
       piece = {reinterpret_cast<const uint32_t*>(page) + slot,
                layout.page_tokens,
                values + slot * chunk.value_words,
                chunk.value_words,
                tokens,
                std::min(tokens, last - token),
-               more ? places.Page(block + 1) - page : 0};
+               ahead,
+               ahead};
     }
     token += tokens;
   }

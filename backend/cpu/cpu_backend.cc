@@ -1,9 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,8 +12,8 @@
 #include "backend/cpu/sampler.h"
 #include "backend/cpu/thread_pool.h"
 #include "backend/cpu/weights.h"
-#include "backend/kv/disk_link.h"
 #include "backend/kv/kv_recoder.h"
+#include "backend/kv/storage_link.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
@@ -89,13 +87,18 @@ class CpuBackendImpl : public Backend {
 
   const BackendInfo& info() const override { return info_; }
   void SetCopyListener(std::function<void()> on_done) override {
-    if (disk_link_ != nullptr) disk_link_->SetListener(on_done);
+    storage_.SetCopyListener(on_done);
     link_->SetListener(std::move(on_done));
   }
-  void StartCopies(std::span<const Copy> copies) override;
-  void RevokeCopies(std::span<const CopyId> copies) override;
+  void StartCopies(std::span<const Copy> copies) override {
+    storage_.StartCopies(copies, [this](std::span<const Copy> own) { link_->Start(own); });
+  }
+  void RevokeCopies(std::span<const CopyId> copies) override {
+    link_->Revoke(copies);
+    storage_.RevokeCopies(copies);
+  }
   void ForgetDiskBlocks(std::span<const BlockId> slots) override {
-    if (disk_link_ != nullptr) disk_link_->Forget(slots);
+    storage_.ForgetDiskBlocks(slots);
   }
   std::vector<CopyResult> TakeFinishedCopies() override;
   StepResult Run(const StepPlan& plan) override;
@@ -105,7 +108,7 @@ class CpuBackendImpl : public Backend {
   void CheckPlan(const StepPlan& plan) const;
   void WaitForLoads(const StepPlan& plan, int layer, StepResult& result);
   absl::Status Compute(const StepPlan& plan, StepResult& result);
-  absl::Status StartDisk();
+  absl::Status OpenStorage();
   void FillInfo();
 
   const ModelConfig config_;
@@ -118,8 +121,7 @@ class CpuBackendImpl : public Backend {
   KvPools pools_;
   std::unique_ptr<Forward> forward_;
   std::unique_ptr<Link> link_;
-  std::optional<KvRecoder> recoder_;        // between the codecs of host and disk
-  std::unique_ptr<DiskLink> disk_link_;     // null: no disk tier
+  StorageLink storage_;
   std::vector<Sampler> samplers_;           // per worker
   std::vector<ForwardSequence> sequences_;  // of the step at hand
   std::vector<size_t> loading_;             // indices of sequences with loads
@@ -142,65 +144,28 @@ absl::Status CpuBackendImpl::Init(const Checkpoint& checkpoint) {
   link.bytes_per_second = options_.link_gbps * 1e9;
   link.verify = options_.verify_host_blocks;
   link_ = std::make_unique<Link>(pools_, link, meter_);
-  SLUICE_RETURN_IF_ERROR(StartDisk());
+  SLUICE_RETURN_IF_ERROR(OpenStorage());
   FillInfo();
   return absl::OkStatus();
 }
 
-absl::Status CpuBackendImpl::StartDisk() {
-  if (options_.disk == nullptr) return absl::OkStatus();
-  const KvLayout& layout = pools_.layout();
-  const StoreShape& shape = options_.disk->shape();
-  Bytes payload = layout.block_bytes();
-  if (options_.disk_codec != KvCodecKind::kRaw || options_.host_codec != KvCodecKind::kRaw) {
-    SLUICE_ASSIGN_OR_RETURN(
-        recoder_, KvRecoder::Create(ShapeOf(layout), options_.host_codec, options_.disk_codec));
-    payload = recoder_->stored_bytes();
-  }
-  if (shape.payload != payload || shape.layers != layout.layers ||
-      shape.tokens_per_block != options_.tokens_per_block) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the disk tier has blocks of ", shape.payload.value(), " bytes in ",
-                     shape.layers, " layers, want ", payload.value(), " bytes in ", layout.layers));
-  }
-  if (options_.host_blocks == Blocks(0)) {
-    return absl::InvalidArgumentError("a disk tier needs a host pool; give it at least one block");
-  }
-  DiskLinkOptions disk;
-  disk.host = [this](BlockId block) { return pools_.HostBlock(block); };
-  disk.host_blocks = options_.host_blocks;
-  if (recoder_.has_value() && !recoder_->same()) disk.recoder = &*recoder_;
-  disk.on_arrival = [this](BlockId block) { link_->NoteHostBlock(block); };
-  disk.log = options_.disk_log;
-  disk.clock = options_.clock;
-  disk_link_ = std::make_unique<DiskLink>(*options_.disk, std::move(disk), meter_);
-  return absl::OkStatus();
-}
-
-void CpuBackendImpl::StartCopies(std::span<const Copy> copies) {
-  std::array<std::vector<Copy>, 2> by_link;  // memory, disk
-  const auto is_disk = [](const Copy& copy) {
-    return copy.direction == LinkDirection::kDiskToHost ||
-           copy.direction == LinkDirection::kHostToDisk;
-  };
-  if (disk_link_ == nullptr || std::none_of(copies.begin(), copies.end(), is_disk)) {
-    link_->Start(copies);
-    return;
-  }
-  for (const Copy& copy : copies) by_link[is_disk(copy) ? 1 : 0].push_back(copy);
-  link_->Start(by_link[0]);
-  disk_link_->Start(by_link[1]);
-}
-
-void CpuBackendImpl::RevokeCopies(std::span<const CopyId> copies) {
-  link_->Revoke(copies);
-  if (disk_link_ != nullptr) disk_link_->Revoke(copies);
+absl::Status CpuBackendImpl::OpenStorage() {
+  StorageLinkOptions storage;
+  storage.store = options_.disk;
+  storage.blocks = ShapeOf(pools_.layout());
+  storage.host_codec = options_.host_codec;
+  storage.stored_codec = options_.disk_codec;
+  storage.link.host = [this](BlockId block) { return pools_.HostBlock(block); };
+  storage.link.host_blocks = options_.host_blocks;
+  storage.link.on_arrival = [this](BlockId block) { link_->NoteHostBlock(block); };
+  storage.link.log = options_.disk_log;
+  storage.link.clock = options_.clock;
+  return storage_.Open(std::move(storage), meter_);
 }
 
 std::vector<CopyResult> CpuBackendImpl::TakeFinishedCopies() {
   std::vector<CopyResult> finished = link_->TakeFinished();
-  if (disk_link_ == nullptr) return finished;
-  for (CopyResult& result : disk_link_->TakeFinished()) finished.push_back(std::move(result));
+  storage_.TakeFinished(&finished);
   return finished;
 }
 
@@ -220,6 +185,7 @@ void CpuBackendImpl::FillInfo() {
     info_.disk_blocks = options_.disk->shape().slots;
     info_.disk = options_.disk->description();
     info_.storage_tier = options_.disk->tier();
+    info_.storage_place = options_.disk->place();
     info_.disk_block_bytes = options_.disk->shape().payload;
   }
   info_.layers = config_.layers;

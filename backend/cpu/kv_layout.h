@@ -60,9 +60,21 @@ KvShape ShapeOf(const KvLayout& layout);
 void WriteToken(const KvLayout& layout, const float* key, const float* value, std::byte* head,
                 int64_t slot);
 
+// How a whole page is copied; the bytes are the same.
+struct PageCopy {
+  // Write past the caches: for what nobody reads soon. A line then is written without being read
+  // first, and what the caches hold stays there. Shapes whose rows of a head are not whole cache
+  // lines are written as always.
+  bool stream = false;
+  // What will be read after this, as large: fetched towards the end of this copy. May be null.
+  const std::byte* next = nullptr;
+};
+
 // Whole pages, one layer of one block: device to host and back. Exact inverses.
-void StorePage(const KvLayout& layout, const std::byte* page, std::byte* host);
-void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page);
+void StorePage(const KvLayout& layout, const std::byte* page, std::byte* host,
+               const PageCopy& how = {});
+void LoadPage(const KvLayout& layout, const std::byte* host, std::byte* page,
+              const PageCopy& how = {});
 
 // The memory of both tiers.
 class KvPools {

@@ -219,23 +219,28 @@ bool Link::BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now
 }
 
 absl::Status Link::MoveSlice(const LinkSlice& slice) {
-  for (const Copy::Pair& pair : slice.blocks) {
-    SLUICE_RETURN_IF_ERROR(MoveBlock(slice.direction, slice.layer, pair));
+  for (size_t i = 0; i < slice.blocks.size(); ++i) {
+    const bool last = i + 1 == slice.blocks.size();
+    const BlockId next = last ? BlockId() : slice.blocks[i + 1].source;
+    SLUICE_RETURN_IF_ERROR(MoveBlock(slice.direction, slice.layer, slice.blocks[i], next));
   }
   return absl::OkStatus();
 }
 
-absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair) {
+absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair,
+                             BlockId next) {
   const KvLayout& layout = pools_.layout();
   const bool load = direction == LinkDirection::kHostToDevice;
   const BlockId host_block = load ? pair.source : pair.target;
   std::byte* host = pools_.HostLayer(layer, host_block);
   std::byte* page = pools_.Page(layer, load ? pair.target : pair.source);
+  const std::byte* ahead = nullptr;
+  if (next.valid()) ahead = load ? pools_.HostLayer(layer, next) : pools_.Page(layer, next);
   const auto host_bytes = static_cast<size_t>(pools_.host_layer_bytes());
   const size_t checksum =
       host_block.index() * static_cast<size_t>(layout.layers) + static_cast<size_t>(layer);
   if (!load) {
-    SLUICE_RETURN_IF_ERROR(StoreLayer(page, host));
+    SLUICE_RETURN_IF_ERROR(StoreLayer(page, host, ahead));
     if (verify_) checksums_[checksum] = XXH3_64bits(host, host_bytes);
     return absl::OkStatus();
   }
@@ -243,23 +248,29 @@ absl::Status Link::MoveBlock(LinkDirection direction, int layer, const Copy::Pai
     return absl::DataLossError(absl::StrCat("host KV block ", host_block.value(), ", layer ", layer,
                                             ": checksum mismatch; the block is not used"));
   }
-  LoadLayer(host, page);
+  LoadLayer(host, page, ahead);
   return absl::OkStatus();
 }
 
-absl::Status Link::StoreLayer(const std::byte* page, std::byte* host) {
+absl::Status Link::StoreLayer(const std::byte* page, std::byte* host, const std::byte* next) {
   const KvCodec* codec = pools_.host_codec();
-  StorePage(pools_.layout(), page, codec == nullptr ? host : plain_.data());
-  if (codec == nullptr) return absl::OkStatus();
+  if (codec == nullptr) {
+    // A checksum reads what was written.
+    StorePage(pools_.layout(), page, host, {.stream = !verify_, .next = next});
+    return absl::OkStatus();
+  }
+  StorePage(pools_.layout(), page, plain_.data(), {.next = next});
   return codec->EncodeLayer(plain_, {host, static_cast<size_t>(pools_.host_layer_bytes())});
 }
 
-void Link::LoadLayer(const std::byte* host, std::byte* page) {
+void Link::LoadLayer(const std::byte* host, std::byte* page, const std::byte* next) {
   const KvCodec* codec = pools_.host_codec();
-  if (codec != nullptr) {
-    codec->DecodeLayer({host, static_cast<size_t>(pools_.host_layer_bytes())}, plain_);
+  if (codec == nullptr) {
+    LoadPage(pools_.layout(), host, page, {.stream = true, .next = next});
+    return;
   }
-  LoadPage(pools_.layout(), codec == nullptr ? host : plain_.data(), page);
+  codec->DecodeLayer({host, static_cast<size_t>(pools_.host_layer_bytes())}, plain_);
+  LoadPage(pools_.layout(), plain_.data(), page, {.stream = true});
 }
 
 }  // namespace sluice

@@ -74,9 +74,10 @@ class Link {
 
   void WorkerMain();
   absl::Status MoveSlice(const LinkSlice& slice);
-  absl::Status MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair);
-  absl::Status StoreLayer(const std::byte* page, std::byte* host);
-  void LoadLayer(const std::byte* host, std::byte* page);
+  // `next`: the source of what is moved after it, if that is known.
+  absl::Status MoveBlock(LinkDirection direction, int layer, const Copy::Pair& pair, BlockId next);
+  absl::Status StoreLayer(const std::byte* page, std::byte* host, const std::byte* next);
+  void LoadLayer(const std::byte* host, std::byte* page, const std::byte* next);
   void QueueLocked(const Copy& copy, absl::Time now);
   void RefuseLocked(const Copy& copy, absl::Time now);
   bool BookArrivals(const std::vector<LinkArrival>& arrivals, absl::Time now);

@@ -113,16 +113,25 @@ bool EncodeChannels(const CodecPlan& plan, const E* HWY_RESTRICT in, uint8_t* HW
   return true;
 }
 
-template <int kBits, class E>
+// kStream: past the caches where a token is whole units. REQUIRES then: `out` begins a cache line.
+template <int kBits, bool kStream, class E>
 void DecodeChannels(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
                     const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
   const int64_t width = plan.width();
   const int64_t step = PairStep();
+  const bool whole = width % kUnit == 0;
   for (int64_t token = 0; token < plan.tokens; ++token) {
     const int64_t group = token / plan.group;
     const uint16_t* scale = scales + group * (kBits == 4 ? 2 * width : width);
     const uint16_t* zero = kBits == 4 ? scale + width : scale;
     int64_t c = 0;
+    if (kStream && whole) {
+      for (; c < width; c += step) {
+        const Grid grid{LoadPair(scale + c), LoadPair(zero + c)};
+        StorePair<kStream>(Dequantize<kBits>(LoadCodes<kBits>(codes + c * kBits / 8), grid),
+                           out + c);
+      }
+    }
     for (; c + step <= width; c += step) {
       const Grid grid{LoadPair(scale + c), LoadPair(zero + c)};
       StorePair(Dequantize<kBits>(LoadCodes<kBits>(codes + c * kBits / 8), grid), out + c);

@@ -86,6 +86,7 @@ HWY_INLINE VH FixedFp8(VH magnitude) {
 }
 
 // `raise`: exponent of the scale << 7.
+template <bool kStream = false>
 HWY_INLINE void DecodeFp8Step(const uint8_t* HWY_RESTRICT in, VH raise,
                               uint16_t* HWY_RESTRICT out) {
   const DH d;
@@ -97,7 +98,7 @@ HWY_INLINE void DecodeFp8Step(const uint8_t* HWY_RESTRICT in, VH raise,
   const VH number = hn::Add(hn::IfThenElse(is_fixed, FixedFp8(magnitude), normal), raise);
   const VH value = hn::IfThenZeroElse(hn::Eq(magnitude, hn::Zero(d)), number);
   const VH sign = hn::ShiftLeft<8>(hn::And(code, hn::Set(d, 0x80)));
-  hn::StoreU(hn::Or(value, sign), d, out);
+  StoreVector<kStream>(hn::Or(value, sign), d, out);
 }
 
 HWY_INLINE void EncodeFp8Run(const uint16_t* HWY_RESTRICT in, int64_t n, VH offset,
@@ -253,16 +254,20 @@ bool EncodeFp8(const CodecPlan& plan, const E* in, uint8_t* codes, uint16_t* sca
                                     : EncodeFp8Batches<false>(plan, in, codes, scales);
 }
 
+// What is added to a number's exponent, from a stored scale.
+HWY_INLINE VH Fp8Raise(uint16_t scale) {
+  return hn::Set(DH(), static_cast<uint16_t>((scale & 0x7f80U) - (127U << 7)));
+}
+
 // One head of one token.
 template <class E>
 HWY_INLINE void DecodeFp8Head(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
                               const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
-  const DH d;
   const int64_t dim = plan.dim;
   const int64_t group = plan.group;
   for (int64_t start = 0; start < dim; start += group) {
     const int64_t n = std::min(group, dim - start);
-    const VH raise = hn::Set(d, static_cast<uint16_t>((*scales++ & 0x7f80U) - (127U << 7)));
+    const VH raise = Fp8Raise(*scales++);
     if constexpr (sizeof(E) == 2) {
       DecodeFp8Run(codes, n, raise, out);
     } else {
@@ -275,9 +280,23 @@ HWY_INLINE void DecodeFp8Head(const CodecPlan& plan, const uint8_t* HWY_RESTRICT
   }
 }
 
-template <class E>
+// kStream: past the caches where groups are whole units of bf16 numbers. REQUIRES then: `out`
+// begins a cache line.
+template <bool kStream, class E>
 void DecodeFp8(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
                const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+  if constexpr (sizeof(E) == 2) {
+    if (const int64_t units = GroupSizes(plan).EqualUnits(); units > 0) {
+      const auto lanes = static_cast<int64_t>(hn::Lanes(DH()));
+      return ForEqualUnits<8, 1>(plan.token_groups(), units, codes, scales, out,
+                                 [=](const uint16_t* scale, const uint8_t* in, E* to) HWY_ATTR {
+                                   const VH raise = Fp8Raise(*scale);
+                                   for (int64_t i = 0; i < kUnit; i += lanes) {
+                                     DecodeFp8Step<kStream>(in + i, raise, to + i);
+                                   }
+                                 });
+    }
+  }
   const int64_t dim = plan.dim;
   const int64_t groups = plan.groups();
   const int64_t heads = plan.tokens * plan.heads;

@@ -281,9 +281,29 @@ HWY_INLINE void DecodeTokenHead(const CodecPlan& plan, const uint8_t* HWY_RESTRI
   }
 }
 
-template <int kBits, class E>
+// Groups of `units` whole units each.
+template <int kBits, bool kStream, class E>
+void DecodeEqualUnits(const CodecPlan& plan, int64_t units, const uint8_t* codes,
+                      const uint16_t* scales, E* out) {
+  ForEqualUnits<kBits, kBits == 4 ? 2 : 1>(
+      plan.token_groups(), units, codes, scales, out,
+      [](const uint16_t* grid_at, const uint8_t* in, E* to) HWY_ATTR {
+        const VF scale = hn::Set(DF(), FromUpperHalf(grid_at[0]));
+        const VF zero = kBits == 4 ? hn::Set(DF(), FromUpperHalf(grid_at[kBits == 4])) : scale;
+        const Grid grid{{scale, scale}, {zero, zero}};
+        for (int64_t i = 0; i < kUnit; i += PairStep()) {
+          StorePair<kStream>(Dequantize<kBits>(LoadCodes<kBits>(in + i * kBits / 8), grid), to + i);
+        }
+      });
+}
+
+// kStream: past the caches where groups are whole units. REQUIRES then: `out` begins a cache line.
+template <int kBits, bool kStream, class E>
 void DecodeTokens(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
                   const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out) {
+  if (const int64_t units = GroupSizes(plan).EqualUnits(); units > 0) {
+    return DecodeEqualUnits<kBits, kStream>(plan, units, codes, scales, out);
+  }
   const int64_t dim = plan.dim;
   const int64_t scales_each = plan.groups() * (kBits == 4 ? 2 : 1);
   const int64_t heads = plan.tokens * plan.heads;

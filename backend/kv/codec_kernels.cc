@@ -36,17 +36,17 @@ bool EncodeElements(const CodecPlan& plan, const E* in, uint8_t* codes, uint16_t
   return false;
 }
 
-template <class E>
+template <bool kStream, class E>
 void DecodeElements(const CodecPlan& plan, const uint8_t* codes, const uint16_t* scales, E* out) {
   const bool channel = plan.axis == KvScaleAxis::kChannel;
   if (plan.kind == KvCodecKind::kFp8) {
-    DecodeFp8(plan, codes, scales, out);
+    DecodeFp8<kStream>(plan, codes, scales, out);
   } else if (plan.kind == KvCodecKind::kInt8) {
-    channel ? DecodeChannels<8>(plan, codes, scales, out)
-            : DecodeTokens<8>(plan, codes, scales, out);
+    channel ? DecodeChannels<8, kStream>(plan, codes, scales, out)
+            : DecodeTokens<8, kStream>(plan, codes, scales, out);
   } else {
-    channel ? DecodeChannels<4>(plan, codes, scales, out)
-            : DecodeTokens<4>(plan, codes, scales, out);
+    channel ? DecodeChannels<4, kStream>(plan, codes, scales, out)
+            : DecodeTokens<4, kStream>(plan, codes, scales, out);
   }
 }
 
@@ -59,13 +59,16 @@ bool EncodeAny(const CodecPlan& plan, const std::byte* in, std::byte* out) {
   return EncodeElements(plan, reinterpret_cast<const uint16_t*>(in), codes, scales);
 }
 
-void DecodeAny(const CodecPlan& plan, const std::byte* in, std::byte* out) {
+void DecodeAny(const CodecPlan& plan, const std::byte* in, std::byte* out, bool stream) {
   const auto* codes = reinterpret_cast<const uint8_t*>(in);
   const auto* scales = reinterpret_cast<const uint16_t*>(in + plan.code_bytes());
   if (plan.element == KvElement::kF32) {
-    DecodeElements(plan, codes, scales, reinterpret_cast<float*>(out));
+    DecodeElements<false>(plan, codes, scales, reinterpret_cast<float*>(out));
+  } else if (stream && reinterpret_cast<uintptr_t>(out) % 64 == 0) {
+    DecodeElements<true>(plan, codes, scales, reinterpret_cast<uint16_t*>(out));
+    hwy::FlushStream();
   } else {
-    DecodeElements(plan, codes, scales, reinterpret_cast<uint16_t*>(out));
+    DecodeElements<false>(plan, codes, scales, reinterpret_cast<uint16_t*>(out));
   }
 }
 
@@ -114,8 +117,8 @@ bool EncodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out) {
   return HWY_DYNAMIC_DISPATCH(EncodeAny)(plan, in, out);
 }
 
-void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out) {
-  HWY_DYNAMIC_DISPATCH(DecodeAny)(plan, in, out);
+void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out, bool stream) {
+  HWY_DYNAMIC_DISPATCH(DecodeAny)(plan, in, out, stream);
 }
 
 void DecodeHeadRows(const CodecPlan& plan, const std::byte* in, int64_t head, int64_t first,

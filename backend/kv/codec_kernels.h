@@ -56,7 +56,8 @@ struct CodecPlan {
 // `in`: elements() elements; `out`: bytes(). False if a number is not finite or beyond the limit.
 // REQUIRES: not raw; `in` and `out` are 4-byte aligned.
 bool EncodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out);
-void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out);
+// `stream`: where the shape allows it, `out` is written past the caches.
+void DecodeHalf(const CodecPlan& plan, const std::byte* in, std::byte* out, bool stream);
 
 // Tokens [first, first + count) of one head, to rows of `dim` elements, `stride` bytes apart: what
 // DecodeHalf makes of them. REQUIRES: as above; scales per token; strides are multiples of 4.

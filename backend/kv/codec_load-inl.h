@@ -7,6 +7,7 @@
 #define SLUICE_BACKEND_KV_CODEC_LOAD_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -57,6 +58,11 @@ class GroupSizes {
     return sizes_;
   }
   bool InUnits() const { return dim_ % kUnit == 0 && group_ % kUnit == 0; }
+  // Units of every group if all have as many; else 0.
+  int64_t EqualUnits() const {
+    const int64_t size = std::min(group_, dim_);
+    return InUnits() && dim_ % size == 0 ? size / kUnit : 0;
+  }
 
  private:
   int64_t dim_;
@@ -86,15 +92,57 @@ HWY_INLINE Pair LoadPair(const float* in) {
   return x;
 }
 
+// kStream: past the caches. REQUIRES then: `out` is aligned to a vector.
+template <bool kStream, class D>
+HWY_INLINE void StoreVector(hn::Vec<D> v, D d, hn::TFromD<D>* out) {
+  if constexpr (kStream) {
+    hn::Stream(v, d, out);
+  } else {
+    hn::StoreU(v, d, out);
+  }
+}
+
+// Codes are fetched this far ahead of their use, in bytes.
+inline constexpr int64_t kFetchAhead = 2048;
+
+// Calls decode(scales, codes, out) for each unit of `groups` groups of kUnits units (0: `units`),
+// which have kScales scales and kUnit * kBits / 8 bytes of codes per unit.
+template <int kBits, int64_t kScales, int64_t kUnits, class E, class Fn>
+HWY_INLINE void ForUnits(int64_t groups, int64_t units, const uint8_t* HWY_RESTRICT codes,
+                         const uint16_t* HWY_RESTRICT scales, E* HWY_RESTRICT out,
+                         const Fn& decode) {
+  constexpr int64_t kBytes = kUnit * kBits / 8;
+  const int64_t each = kUnits > 0 ? kUnits : units;
+  for (int64_t g = 0; g < groups; ++g, scales += kScales) {
+    for (int64_t u = 0; u < each; ++u, codes += kBytes, out += kUnit) {
+      if (kUnits == 0 || u * kBytes % 64 == 0) hwy::Prefetch(codes + kFetchAhead);
+      decode(scales, codes, out);
+    }
+  }
+}
+// The same with the sizes heads have known to the compiler.
+template <int kBits, int64_t kScales, class E, class Fn>
+HWY_INLINE void ForEqualUnits(int64_t groups, int64_t units, const uint8_t* codes,
+                              const uint16_t* scales, E* out, const Fn& decode) {
+  if (units == 2) {
+    ForUnits<kBits, kScales, 2>(groups, units, codes, scales, out, decode);
+  } else if (units == 4) {
+    ForUnits<kBits, kScales, 4>(groups, units, codes, scales, out, decode);
+  } else {
+    ForUnits<kBits, kScales, 0>(groups, units, codes, scales, out, decode);
+  }
+}
+
 // Stores pairs whose lower halves do not matter.
+template <bool kStream>
 HWY_INLINE void StoreUpperHalves(VU even, VU odd, uint16_t* out) {
   const DU du;
   const VU both = hn::Or(hn::ShiftRight<16>(even), hn::And(odd, hn::Set(du, 0xffff0000U)));
-  hn::StoreU(both, du, reinterpret_cast<uint32_t*>(out));
+  StoreVector<kStream>(both, du, reinterpret_cast<uint32_t*>(out));
 }
 // Stores pairs that are bf16 numbers.
 HWY_INLINE void StoreExactPair(const Pair& x, uint16_t* out) {
-  StoreUpperHalves(hn::BitCast(DU(), x.even), hn::BitCast(DU(), x.odd), out);
+  StoreUpperHalves<false>(hn::BitCast(DU(), x.even), hn::BitCast(DU(), x.odd), out);
 }
 // Rounds to nearest even. REQUIRES: not NaN (which only damaged bytes decode to).
 HWY_INLINE VU RoundedBits(VF x) {
@@ -103,9 +151,12 @@ HWY_INLINE VU RoundedBits(VF x) {
   const VU odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
   return hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd);
 }
+template <bool kStream = false>
 HWY_INLINE void StorePair(const Pair& x, uint16_t* out) {
-  StoreUpperHalves(RoundedBits(x.even), RoundedBits(x.odd), out);
+  StoreUpperHalves<kStream>(RoundedBits(x.even), RoundedBits(x.odd), out);
 }
+// Never past the caches: floats go through a few vectors that are put together first.
+template <bool kStream = false>
 HWY_INLINE void StorePair(const Pair& x, float* out) {
   hn::StoreInterleaved2(x.even, x.odd, DF(), out);
 }

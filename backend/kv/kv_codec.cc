@@ -115,15 +115,16 @@ absl::Status KvCodec::EncodeLayer(std::span<const std::byte> slice,
                                             "block is not kept (raw would keep it)"));
 }
 
-void KvCodec::DecodeLayer(std::span<const std::byte> encoded, std::span<std::byte> slice) const {
+void KvCodec::DecodeLayer(std::span<const std::byte> encoded, std::span<std::byte> slice,
+                          bool stream) const {
   SLUICE_CHECK(slice.size() == shape_.slice_bytes().size());
   SLUICE_CHECK(encoded.size() == encoded_slice_bytes().size());
   if (kind_ == KvCodecKind::kRaw) {
     std::memcpy(slice.data(), encoded.data(), slice.size());
     return;
   }
-  DecodeHalf(key_, encoded.data(), slice.data());
-  DecodeHalf(value_, encoded.data() + key_.bytes(), slice.data() + slice.size() / 2);
+  DecodeHalf(key_, encoded.data(), slice.data(), stream);
+  DecodeHalf(value_, encoded.data() + key_.bytes(), slice.data() + slice.size() / 2, stream);
 }
 
 void KvCodec::DecodeHead(std::span<const std::byte> encoded, const KvHeadRows& rows) const {

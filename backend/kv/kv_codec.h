@@ -86,9 +86,11 @@ class KvCodec {
   // REQUIRES: sizes as above, both 4-byte aligned, no overlap.
   absl::Status EncodeLayer(std::span<const std::byte> slice, std::span<std::byte> encoded) const;
 
-  // Decodes one layer slice. Any bytes decode to something.
+  // Decodes one layer slice. Any bytes decode to something. `stream`: `slice` is in a pool and not
+  // read soon: it is written past the caches (bf16 and aligned to a cache line, else as always).
   // REQUIRES: as for EncodeLayer.
-  void DecodeLayer(std::span<const std::byte> encoded, std::span<std::byte> slice) const;
+  void DecodeLayer(std::span<const std::byte> encoded, std::span<std::byte> slice,
+                   bool stream = false) const;
 
   // Whether DecodeHead() can be used: not raw, and every scale belongs to one token.
   bool decodes_heads() const {

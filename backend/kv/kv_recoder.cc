@@ -27,7 +27,7 @@ absl::Status Recode(const KvCodec& from, std::span<const std::byte> in, const Kv
     if (from.kind() == KvCodecKind::kRaw) {
       SLUICE_RETURN_IF_ERROR(to.EncodeLayer(coded, target));
     } else if (to.kind() == KvCodecKind::kRaw) {
-      from.DecodeLayer(coded, target);
+      from.DecodeLayer(coded, target, /*stream=*/true);
     } else {
       from.DecodeLayer(coded, plain);
       SLUICE_RETURN_IF_ERROR(to.EncodeLayer(plain, target));

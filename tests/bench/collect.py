@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs benchmark suites and writes their results, with machine, command and date, as JSON.
 
-usage: collect.py BUILD_DIR OUT_DIR [SUITE...]     suites: scheduler grpc cpu peer (default: all)
+usage: collect.py BUILD_DIR OUT_DIR [SUITE...]     suites: scheduler grpc cpu peer kv_host kv_codec (default: the first four)
 
 `cpu` and `peer` make random checkpoints (seed 1) under BUILD_DIR/bench. `peer` measures llama.cpp through
 the npm package node-llama-cpp on the same weights, alternating with Sluice; it needs npm, a registry and
@@ -82,6 +82,15 @@ class Suites:
     def grpc(self):
         self.run([self.build / "tests/service/grpc/grpc_bench"],
                  parse=lambda text: [json.loads(line) for line in text.splitlines()])
+
+    def kv_host(self):
+        out = self.work / "kv_host.json"
+        self.run([self.build / "tests/bench/kv_host_bench", "--json", out],
+                 parse=lambda _: json.loads(out.read_text()))
+
+    def kv_codec(self):
+        self.run([self.build / "tests/bench/kv_codec_bench", "--benchmark_format=json"],
+                 parse=lambda text: json.loads(text)["benchmarks"])
 
     def cpu(self):
         for case in CPU_CASES:

@@ -2,8 +2,12 @@
 // larger than the caches. "bytes_per_second" of a codec counts what it reads and what it writes, as
 // memcpy's does; "of_memcpy" is the ratio to a memcpy measured right before it.
 //
-//   Encode/kind/head_dim  Decode/kind/head_dim     8 kv heads, blocks of 32 tokens, bf16
-//   Memcpy  Xxh3  XxhDispatch  Crc32c
+//   Encode/kind/head_dim          8 kv heads, blocks of 32 tokens, bf16
+//   Decode/kind/head_dim          into a pool, past the caches (a disk tier's blocks to the host)
+//   DecodeCached/kind/head_dim    into a pool through the caches
+//   DecodeScratch/kind/head_dim   from the pool into one slice that stays in the second-level cache
+//                                 (the host's blocks on their way to the device)
+//   Memcpy  Xxh3  Crc32c
 #include <time.h>
 
 #include <cstring>
@@ -49,6 +53,9 @@ struct Pools {
     }
     std::memset(other.data(), 1, other.size().size());
   }
+
+  // The first slice.
+  std::span<std::byte> FirstSlice(size_t size) const { return {plain.data(), size}; }
 
   HugeBuffer plain;
   HugeBuffer other;
@@ -107,7 +114,9 @@ void BM_Encode(benchmark::State& state) {
   });
 }
 
-void BM_Decode(benchmark::State& state) {
+enum class Target { kStreamed, kCached, kScratch };
+
+void RunDecode(benchmark::State& state, Target target) {
   const KvCodec codec = MakeCodec(state);
   Pools& pools = Pools::Get();
   const size_t plain = codec.shape().slice_bytes().size();
@@ -124,10 +133,15 @@ void BM_Decode(benchmark::State& state) {
   SLUICE_CHECK(static_cast<size_t>(kPool) / plain / 2 * encoded <= half);
   std::memcpy(pools.other.data() + half, pools.other.data(), half);
   RunCodec(state, [&](const KvCodec& c, std::span<std::byte> out, std::span<std::byte> in) {
-    c.DecodeLayer(std::span(in.data() + half, in.size()), out);
+    if (target == Target::kScratch) out = pools.FirstSlice(out.size());
+    c.DecodeLayer(std::span(in.data() + half, in.size()), out, target == Target::kStreamed);
   });
   std::memcpy(pools.plain.data(), saved.data(), saved.size());
 }
+
+void BM_Decode(benchmark::State& state) { RunDecode(state, Target::kStreamed); }
+void BM_DecodeCached(benchmark::State& state) { RunDecode(state, Target::kCached); }
+void BM_DecodeScratch(benchmark::State& state) { RunDecode(state, Target::kScratch); }
 
 void BM_Memcpy(benchmark::State& state) {
   double rate = 0;
@@ -183,6 +197,16 @@ BENCHMARK(BM_Encode)
     ->MinTime(1)
     ->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_Decode)
+    ->ArgsProduct({{1, 2, 3}, {64, 80, 128}})
+    ->UseManualTime()
+    ->MinTime(1)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_DecodeCached)
+    ->ArgsProduct({{1, 2, 3}, {64, 80, 128}})
+    ->UseManualTime()
+    ->MinTime(1)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_DecodeScratch)
     ->ArgsProduct({{1, 2, 3}, {64, 80, 128}})
     ->UseManualTime()
     ->MinTime(1)

@@ -1,10 +1,9 @@
 #include "backend/cpu/kv_transpose.h"
 
-#include <hwy/targets.h>
-
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/backend/cpu/highway_targets.h"
 
 namespace sluice {
 namespace {
@@ -12,12 +11,10 @@ namespace {
 // Every small size, either side the wider one, with every instruction set of this machine. Words
 // around the result must stay as they were.
 TEST(KvTransposeTest, PutsEveryWordInItsPlaceAndTouchesNoOther) {
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
-    SCOPED_TRACE(hwy::TargetName(target));
+  testing::ForEachHighwayTarget([] {
     for (const int64_t slack : {0, 1, 30}) {
-      for (int64_t rows = 1; rows <= 18; ++rows) {
-        for (int64_t columns = 1; columns <= 18; ++columns) {
+      for (int64_t rows = 1; rows <= 37; ++rows) {
+        for (int64_t columns = 1; columns <= 37; ++columns) {
           const int64_t in_stride = columns + slack;
           const int64_t out_stride = rows + (30 - slack);
           std::vector<uint32_t> in(static_cast<size_t>(rows * in_stride));
@@ -34,8 +31,7 @@ TEST(KvTransposeTest, PutsEveryWordInItsPlaceAndTouchesNoOther) {
         }
       }
     }
-  }
-  hwy::SetSupportedTargetsForTest(0);
+  });
 }
 
 }  // namespace
