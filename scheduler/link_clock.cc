@@ -42,6 +42,12 @@ Seconds LinkClock::Backlog(LinkDirection direction, Seconds now) const {
   return std::max(Seconds(0), lane.queued - (now - lane.since));
 }
 
+Seconds LinkClock::Late(LinkDirection direction, Seconds now) const {
+  const Lane& lane = lanes_[static_cast<size_t>(direction)];
+  if (lane.copies == 0) return Seconds(0);
+  return std::max(Seconds(0), now - lane.since - lane.queued);
+}
+
 Seconds LinkClock::Left(CopyId id, Seconds now) const {
   const auto it = copies_.find(id);
   return it == copies_.end() ? Seconds(0) : std::max(Seconds(0), it->second.due - now);

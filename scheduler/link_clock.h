@@ -41,6 +41,9 @@ class LinkClock {
 
   // Time until everything queued in the direction has ended.
   Seconds Backlog(LinkDirection direction, Seconds now) const;
+  // Time since everything queued in the direction should have ended; 0 if nothing is or it is not
+  // due yet.
+  Seconds Late(LinkDirection direction, Seconds now) const;
   // Time until the copy ends; 0 for one that has.
   Seconds Left(CopyId id, Seconds now) const;
 

@@ -149,6 +149,7 @@ MachineView Scheduler::Impl::LookAtMachine() const {
   for (size_t d = 0; d < kLinkDirectionCount; ++d) {
     machine.link_backlog[d] = link_clock_.Backlog(static_cast<LinkDirection>(d), machine.now);
   }
+  machine.staging_late = link_clock_.Late(LinkDirection::kDiskToHost, machine.now);
   StepEstimate decodes(cost_);
   Tokens most_left;
   for (const Sequence* s : running_) {

@@ -1,10 +1,10 @@
 #include "backend/kv/block_store.h"
 
-#include "absl/strings/str_cat.h"
-#include "scheduler/base/check.h"
+#include <algorithm>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "absl/strings/str_cat.h"
+#include "backend/kv/checksum.h"
+#include "scheduler/base/check.h"
 
 namespace sluice {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 uint64_t LayerChecksum(const BlockIdentity& identity, int64_t layer,
                        std::span<const std::byte> bytes) {
   const uint64_t seed = identity.hash.low ^ (identity.hash.high << 1) ^ identity.salt;
-  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed + static_cast<uint64_t>(layer));
+  return KvChecksum(bytes, seed + static_cast<uint64_t>(layer));
 }
 
 absl::Status OutOfRange(const char* field, int64_t value, const char* want) {
@@ -58,20 +58,37 @@ BlockRecord SealBlock(const BlockIdentity& identity, std::span<const TokenId> to
 absl::Status CheckPayload(const BlockRecord& record, const BlockIdentity& wanted,
                           std::span<const std::byte> bytes, Bytes layer_bytes,
                           int64_t first_layer) {
-  if (record.identity != wanted) {
+  return PayloadCheck(wanted, bytes, layer_bytes, first_layer).Finish(record);
+}
+
+PayloadCheck::PayloadCheck(const BlockIdentity& wanted, std::span<const std::byte> bytes,
+                           Bytes layer_bytes, int64_t first_layer)
+    : wanted_(&wanted), bytes_(bytes), slice_(layer_bytes.size()), first_layer_(first_layer) {}
+
+void PayloadCheck::Arrived(size_t count) {
+  const size_t whole = std::min(count, bytes_.size()) / slice_;
+  if (whole < found_.size() || count == 0) found_.clear();
+  while (found_.size() < whole) {
+    const size_t i = found_.size();
+    found_.push_back(LayerChecksum(*wanted_, first_layer_ + static_cast<int64_t>(i),
+                                   bytes_.subspan(i * slice_, slice_)));
+  }
+}
+
+absl::Status PayloadCheck::Finish(const BlockRecord& record) {
+  if (record.identity != *wanted_) {
     return absl::DataLossError("its record is that of another block; it is computed again");
   }
-  const size_t slice = layer_bytes.size();
-  const size_t count = bytes.size() / slice;
-  if (record.checksums.size() < static_cast<size_t>(first_layer) + count) {
+  const size_t count = bytes_.size() / slice_;
+  const auto first = static_cast<size_t>(first_layer_);
+  if (record.checksums.size() < first + count) {
     return absl::DataLossError("its record covers fewer layers; it is computed again");
   }
+  Arrived(bytes_.size());
   for (size_t i = 0; i < count; ++i) {
-    const int64_t layer = first_layer + static_cast<int64_t>(i);
-    const uint64_t found = LayerChecksum(wanted, layer, bytes.subspan(i * slice, slice));
-    if (found == record.checksums[static_cast<size_t>(layer)]) continue;
+    if (found_[i] == record.checksums[first + i]) continue;
     return absl::DataLossError(
-        absl::StrCat("checksum mismatch in layer ", layer, "; it is computed again"));
+        absl::StrCat("checksum mismatch in layer ", first + i, "; it is computed again"));
   }
   return absl::OkStatus();
 }

@@ -53,6 +53,27 @@ BlockRecord SealBlock(const BlockIdentity& identity, std::span<const TokenId> to
 absl::Status CheckPayload(const BlockRecord& record, const BlockIdentity& wanted,
                           std::span<const std::byte> bytes, Bytes layer_bytes, int64_t first_layer);
 
+// The same in steps, while the bytes arrive and are still in a cache; its owner is who reads.
+class PayloadCheck {
+ public:
+  // As CheckPayload(); `wanted` and the bytes outlive it.
+  PayloadCheck(const BlockIdentity& wanted, std::span<const std::byte> bytes, Bytes layer_bytes,
+               int64_t first_layer);
+
+  // So many bytes, from the first, are there and will not change. 0: none; what came before is
+  // forgotten.
+  void Arrived(size_t count);
+  // All have arrived.
+  absl::Status Finish(const BlockRecord& record);
+
+ private:
+  const BlockIdentity* wanted_;
+  std::span<const std::byte> bytes_;
+  size_t slice_;
+  int64_t first_layer_;
+  std::vector<uint64_t> found_;  // of the slices that are there
+};
+
 // One block to write. `status`: set by the store.
 struct StoreWrite {
   BlockId slot;
@@ -66,7 +87,10 @@ struct StoreRead {
   BlockId slot;
   int64_t first_layer = 0;
   std::span<std::byte> out;  // whole layer slices
-  BlockRecord record;        // set by the store, as is `status`
+  // Told by a store that can of bytes as they arrive. Who changes bytes behind a store, or reads
+  // elsewhere what it could not, takes care that this hears nothing of them, or Arrived(0).
+  PayloadCheck* check = nullptr;
+  BlockRecord record;  // set by the store, as is `status`
   absl::Status status;
 };
 
@@ -83,8 +107,14 @@ class BlockStore {
   virtual ~BlockStore() = default;
 
   virtual const StoreShape& shape() const = 0;
-  // What its blocks are called: kDisk or kRemote. From a remote one blocks may vanish at any time.
+  // Under which tier its blocks are counted: kDisk, or kRemote.
   virtual Tier tier() const { return Tier::kDisk; }
+  // Where its blocks are, for people: "disk", "remote", "disk+remote".
+  virtual const char* place() const { return tier() == Tier::kRemote ? "remote" : "disk"; }
+  // Whether others remove blocks from it as well: one that is gone is no sign of damage.
+  virtual bool shared() const { return false; }
+  // Whether there is any use in asking it now.
+  virtual bool reachable() const { return true; }
   // For logs: "io_uring, O_DIRECT".
   virtual std::string description() const = 0;
 
@@ -108,6 +138,10 @@ class BlockStore {
 
   // Everything in the store whose prefix is in it, too; drops the rest. Reads records only.
   virtual absl::StatusOr<StoreContent> Scan() = 0;
+
+  // From now on these slots hold these blocks, which others have written under their names. Nothing
+  // where blocks have no names. REQUIRES: nobody reads or writes these slots. Any thread.
+  virtual void Bind(std::span<const StoredBlock> /*blocks*/) {}
 };
 
 }  // namespace sluice

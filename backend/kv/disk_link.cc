@@ -16,10 +16,6 @@ constexpr Bytes kSliceBytes = MiB(32);
 constexpr absl::Duration kBetweenComplaints = absl::Seconds(10);
 constexpr int kWorkers = 2;  // one per direction
 
-const char* TierName(const BlockStore& store) {
-  return store.tier() == Tier::kRemote ? "remote" : "disk";
-}
-
 // An error that says something of one block, and that the store works: it is damaged, the codec
 // refuses it, or it has gone from a store that others use, too.
 bool IsOfBlock(const absl::Status& status) {
@@ -235,11 +231,11 @@ void DiskLink::WriteBlocks(Job& job) {
   }
 }
 
-// Checks a payload, and decodes it where a recoder stands between. What was damaged is not decoded.
-absl::Status DiskLink::TakeIn(const BlockRecord& record, const Job& job, size_t i,
-                              std::span<const std::byte> payload) {
-  const StoreShape& shape = store_.shape();
-  SLUICE_RETURN_IF_ERROR(CheckPayload(record, job.identities[i], payload, shape.layer_bytes(), 0));
+// Ends the check of a payload, and decodes it where a recoder stands between. What was damaged is
+// not decoded.
+absl::Status DiskLink::TakeIn(const BlockRecord& record, PayloadCheck& check, const Job& job,
+                              size_t i, std::span<const std::byte> payload) {
+  SLUICE_RETURN_IF_ERROR(check.Finish(record));
   const BlockId target = job.blocks[i].target;
   if (options_.recoder != nullptr) {
     SLUICE_RETURN_IF_ERROR(
@@ -252,24 +248,38 @@ absl::Status DiskLink::TakeIn(const BlockRecord& record, const Job& job, size_t 
 void DiskLink::ReadBlocks(Job& job) {
   const bool recoded = options_.recoder != nullptr;
   if (recoded) payloads_[1].Reserve(job.blocks.size(), store_.shape().payload);
-  std::vector<StoreRead> reads(job.blocks.size());
-  for (size_t i = 0; i < reads.size(); ++i) {
-    reads[i].slot = job.blocks[i].source;
-    reads[i].out = recoded ? payloads_[1].of(i) : options_.host(job.blocks[i].target);
+  std::vector<StoreRead> reads;
+  std::vector<size_t> places;  // in `job`
+  for (size_t i = 0; i < job.blocks.size(); ++i) {
+    const auto [source, target] = job.blocks[i];
+    if (options_.fillable) job.statuses[i] = options_.fillable(target);
+    if (!job.statuses[i].ok()) continue;
+    places.push_back(i);
+    StoreRead read;
+    read.slot = source;
+    read.out = recoded ? payloads_[1].of(i) : options_.host(target);
+    reads.push_back(std::move(read));
   }
-  store_.Read(reads, [&](size_t i) {
-    StoreRead& read = reads[i];
+  std::vector<PayloadCheck> checks;
+  checks.reserve(reads.size());
+  for (size_t r = 0; r < reads.size(); ++r) {
+    checks.emplace_back(job.identities[places[r]], reads[r].out, store_.shape().layer_bytes(), 0);
+    reads[r].check = &checks[r];
+  }
+  store_.Read(reads, [&](size_t r) {
+    StoreRead& read = reads[r];
+    const size_t i = places[r];
     absl::Status& status = job.statuses[i];
     status = std::move(read.status);
-    // On a disk nobody else removes blocks: it has lost this one.
-    if (absl::IsNotFound(status) && store_.tier() == Tier::kDisk) {
+    // Where nobody else removes blocks, it has lost this one.
+    if (absl::IsNotFound(status) && !store_.shared()) {
       status = absl::DataLossError(status.message());
     }
-    if (status.ok()) status = TakeIn(read.record, job, i, read.out);
+    if (status.ok()) status = TakeIn(read.record, checks[r], job, i, read.out);
   });
   // What could not be read must not be found again after a restart.
-  for (size_t i = 0; i < reads.size(); ++i) {
-    if (!job.statuses[i].ok()) (void)store_.Drop(reads[i].slot);
+  for (const size_t i : places) {
+    if (!job.statuses[i].ok()) (void)store_.Drop(job.blocks[i].source);
   }
 }
 
@@ -290,7 +300,7 @@ absl::Status DiskLink::BookSliceLocked(CopyId id, const Job& job) {
     if (progress.error.ok() || IsOfBlock(progress.error)) {
       progress.error = absl::Status(
           status.code(),
-          absl::StrCat(TierName(store_), " KV slot ",
+          absl::StrCat(store_.place(), " KV slot ",
                        (job.direction == LinkDirection::kDiskToHost ? job.blocks[i].source
                                                                     : job.blocks[i].target)
                            .value(),
@@ -355,7 +365,7 @@ std::string DiskLink::ComplaintLocked(const CopyResult& result, LinkDirection di
   }
   complained_ = now;
   const int64_t quiet = std::exchange(kept_quiet_, 0);
-  return absl::StrCat(TierName(store_), " KV tier: cannot ",
+  return absl::StrCat(store_.place(), " KV tier: cannot ",
                       direction == LinkDirection::kDiskToHost ? "read " : "write ",
                       result.status.message(),
                       quiet == 0 ? "" : absl::StrCat(" (and ", quiet, " copies before)"),

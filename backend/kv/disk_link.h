@@ -38,6 +38,9 @@ struct DiskLinkOptions {
   // Between those and the store's payload; null: they are the same. Must outlive the link.
   const KvRecoder* recoder = nullptr;
   Blocks host_blocks;
+  // Why a host block cannot be filled, which fails that block; OK: it can. Empty: all can. Called
+  // on worker threads; must not wait.
+  std::function<absl::Status(BlockId)> fillable;
   // Called after a block has arrived on the host, before its copy ends. May be empty.
   std::function<void(BlockId)> on_arrival;
   // Tells a person what goes wrong, at most once in ten seconds. May be empty.
@@ -114,7 +117,7 @@ class DiskLink {
   void ReadBlocks(Job& job);
   // Encodes the blocks of `job` for the store; statuses say which it refuses.
   void EncodeBlocks(Job& job);
-  absl::Status TakeIn(const BlockRecord& record, const Job& job, size_t i,
+  absl::Status TakeIn(const BlockRecord& record, PayloadCheck& check, const Job& job, size_t i,
                       std::span<const std::byte> payload);
   // Returns what the LinkScheduler should know: an error ends the copy.
   absl::Status BookSliceLocked(CopyId id, const Job& job);

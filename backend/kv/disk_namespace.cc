@@ -25,7 +25,8 @@ XXH128_hash_t Fingerprint(const DiskNamespace& space) {
       "sluice disk kv\nmodel ", space.model, "\ndtype ", space.dtype, "\ncodec ", space.codec,
       "\nlayout ", kDiskLayoutVersion, "\nlayers ", space.shape.layers, "\nblock tokens ",
       space.shape.tokens_per_block.value(), "\nblock bytes ", space.shape.payload.value(),
-      "\nlittle endian ", std::endian::native == std::endian::little ? 1 : 0, "\n");
+      "\nlittle endian ", std::endian::native == std::endian::little ? 1 : 0, "\n",
+      space.names.empty() ? "" : absl::StrCat("names ", space.names, "\n"));
   return XXH3_128bits(text.data(), text.size());
 }
 
@@ -74,6 +75,7 @@ std::string DiskNamespace::ToJson() const {
   json["model"] = model;
   json["dtype"] = dtype;
   json["codec"] = codec;
+  if (!names.empty()) json["names"] = names;
   json["layout_version"] = kDiskLayoutVersion;
   json["layers"] = shape.layers;
   json["tokens_per_block"] = shape.tokens_per_block.value();
@@ -92,6 +94,7 @@ absl::StatusOr<DiskNamespace> DiskNamespace::FromJson(const std::string& text,
   SLUICE_RETURN_IF_ERROR(ReadText(json, "model", where, &space.model));
   SLUICE_RETURN_IF_ERROR(ReadText(json, "dtype", where, &space.dtype));
   SLUICE_RETURN_IF_ERROR(ReadText(json, "codec", where, &space.codec));
+  if (json.contains("names")) SLUICE_RETURN_IF_ERROR(ReadText(json, "names", where, &space.names));
   SLUICE_RETURN_IF_ERROR(ReadCount(json, "layers", where, &space.shape.layers));
   SLUICE_RETURN_IF_ERROR(ReadCount(json, "tokens_per_block", where, &tokens));
   SLUICE_RETURN_IF_ERROR(ReadCount(json, "bytes_per_block", where, &bytes));

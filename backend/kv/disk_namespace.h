@@ -24,6 +24,9 @@ struct DiskNamespace {
   std::string name;   // for people; not part of the id
   std::string dtype;  // "bf16"
   std::string codec = "raw";
+  // How blocks are named: "" for BlockHash(), "sha256" for StrongBlockHash(). The latter in folders
+  // only: whatever several servers share has those names anyway.
+  std::string names;
   StoreShape shape;  // its slots are not part of the id
 
   // 32 hex digits.

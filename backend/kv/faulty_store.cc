@@ -73,7 +73,10 @@ void FaultyStore::Read(std::span<StoreRead> reads, absl::FunctionRef<void(size_t
   // As the memory was, for short reads.
   std::vector<std::vector<std::byte>> before;
   before.reserve(reads.size());
-  for (const StoreRead& read : reads) before.emplace_back(read.out.begin(), read.out.end());
+  for (StoreRead& read : reads) {
+    before.emplace_back(read.out.begin(), read.out.end());
+    read.check = nullptr;  // bytes change here after they have arrived
+  }
   base_.Read(reads, [&](size_t i) {
     StoreRead& read = reads[i];
     if (read.status.ok() && Draw(StoreFault::kReadError)) {

@@ -50,12 +50,16 @@ class FaultyStore final : public BlockStore {
 
   const StoreShape& shape() const override { return base_.shape(); }
   Tier tier() const override { return base_.tier(); }
+  const char* place() const override { return base_.place(); }
+  bool shared() const override { return base_.shared(); }
+  bool reachable() const override { return base_.reachable(); }
   std::string description() const override { return base_.description() + ", with faults"; }
   void Write(std::span<StoreWrite> writes, absl::FunctionRef<BlockRecord(size_t)> seal) override;
   void Read(std::span<StoreRead> reads, absl::FunctionRef<void(size_t)> done) override;
   absl::Status Drop(BlockId slot) override { return base_.Drop(slot); }
   absl::Status Erase(BlockId slot) override { return base_.Erase(slot); }
   absl::StatusOr<StoreContent> Scan() override { return base_.Scan(); }
+  void Bind(std::span<const StoredBlock> blocks) override { base_.Bind(blocks); }
 
   int64_t count(StoreFault fault) const;  // injected so far
   // Of these, those that a reader cannot be told of by status.

@@ -1,39 +1,32 @@
 #include "backend/kv/redis_connection.h"
 
 #include <hiredis/hiredis.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "backend/kv/remote_socket.h"
 #include "scheduler/base/status_macros.h"
 
 namespace sluice {
 namespace {
 
-constexpr size_t kBufferBytes = 256 << 10;
+// For lines, and what a value begins with. What comes in behind that is copied once more, so it is
+// not larger than it has to be.
+constexpr size_t kBufferBytes = 4 << 10;
+// Of a value, received at a time: what has arrived can be looked at in a cache while the server
+// fills the socket again.
+constexpr size_t kPieceBytes = 128 << 10;
 constexpr size_t kMostText = 1 << 20;  // of a value that Receive() returns
-
-// The wall clock may be set; this one may not.
-absl::Time Now() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
+// What begins an alert of TLS.
+constexpr std::byte kTlsAlert{21};
 
 absl::Status Broken(const std::string& what) { return absl::UnavailableError(what); }
-
-absl::Status BrokenBy(const char* what, int error) {
-  return Broken(absl::StrCat(what, ": ", std::strerror(error)));
-}
 
 std::span<const std::byte> BytesOf(const std::string& text) {
   return std::as_bytes(std::span(text));
@@ -55,27 +48,24 @@ absl::Status Accepted(const absl::StatusOr<RedisReply>& reply, const char* comma
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RedisConnection>> RedisConnection::Connect(
-    const RemoteAddress& address, const std::string& password, absl::Duration timeout) {
-  const timeval limit = absl::ToTimeval(timeout);
-  redisContext* context = address.host.empty()
-                              ? redisConnectUnixWithTimeout(address.path.c_str(), limit)
-                              : redisConnectWithTimeout(address.host.c_str(), address.port, limit);
-  if (context == nullptr) return Broken("cannot connect: out of memory");
-  std::unique_ptr<RedisConnection> connection(new RedisConnection(context, timeout));
-  if (context->err != 0) {
-    const bool late = context->err == REDIS_ERR_IO && (errno == ETIMEDOUT || errno == EAGAIN);
-    const std::string what = absl::StrCat("cannot connect: ", context->errstr);
-    return late ? absl::DeadlineExceededError(what) : Broken(what);
+    const RemoteAddress& address, const std::string& password, absl::Duration timeout,
+    const RemoteTlsOptions& tls) {
+  const absl::Time deadline = SteadyTime() + timeout;
+  SLUICE_ASSIGN_OR_RETURN(RemoteSocket socket, RemoteSocket::Connect(address, timeout));
+  std::unique_ptr<RemoteTransport> transport;
+  if (address.tls) {
+    SLUICE_ASSIGN_OR_RETURN(transport,
+                            MakeTlsTransport(std::move(socket), address.host, tls, deadline));
+  } else {
+    SLUICE_ASSIGN_OR_RETURN(transport, MakePlainTransport(std::move(socket)));
   }
-  if (redisSetTimeout(context, limit) != REDIS_OK) return Broken("cannot limit its waits");
+  std::unique_ptr<RedisConnection> connection(new RedisConnection(std::move(transport), timeout));
   SLUICE_RETURN_IF_ERROR(connection->Introduce(address, password));
   return connection;
 }
 
-RedisConnection::RedisConnection(redisContext* context, absl::Duration timeout)
-    : context_(context), timeout_(timeout), buffer_(kBufferBytes) {}
-
-RedisConnection::~RedisConnection() { redisFree(context_); }
+RedisConnection::RedisConnection(std::unique_ptr<RemoteTransport> transport, absl::Duration timeout)
+    : transport_(std::move(transport)), timeout_(timeout), buffer_(kBufferBytes) {}
 
 absl::Status RedisConnection::Introduce(const RemoteAddress& address, const std::string& password) {
   if (!password.empty()) {
@@ -126,43 +116,7 @@ absl::Status RedisConnection::SendSet(const std::string& key, std::span<const st
 }
 
 absl::Status RedisConnection::SendParts(std::span<const std::span<const std::byte>> parts) {
-  const absl::Time deadline = Now() + timeout_;
-  std::vector<iovec> left;
-  for (const std::span<const std::byte> part : parts) {
-    // sendmsg() does not write to what it is given.
-    if (!part.empty()) left.push_back({const_cast<std::byte*>(part.data()), part.size()});
-  }
-  size_t first = 0;
-  while (first < left.size()) {
-    msghdr message{};
-    message.msg_iov = left.data() + first;
-    message.msg_iovlen = left.size() - first;
-    const ssize_t sent = sendmsg(context_->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno != EAGAIN) return BrokenBy("cannot send", errno);
-    auto done = static_cast<size_t>(std::max<ssize_t>(0, sent));
-    while (first < left.size() && done >= left[first].iov_len) done -= left[first++].iov_len;
-    if (first == left.size()) break;
-    left[first].iov_base = static_cast<std::byte*>(left[first].iov_base) + done;
-    left[first].iov_len -= done;
-    SLUICE_RETURN_IF_ERROR(WaitFor(POLLOUT, deadline));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status RedisConnection::WaitFor(short events, absl::Time deadline) {
-  while (true) {
-    const absl::Duration left = deadline - Now();
-    if (left <= absl::ZeroDuration()) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("no answer within ", absl::FormatDuration(timeout_)));
-    }
-    pollfd wait{context_->fd, events, 0};
-    const timespec most = absl::ToTimespec(left);
-    const int ready = ppoll(&wait, 1, &most, nullptr);
-    if (ready > 0) return absl::OkStatus();
-    if (ready < 0 && errno != EINTR) return BrokenBy("cannot wait", errno);
-  }
+  return transport_->Send(parts, SteadyTime() + timeout_);
 }
 
 // ---- In --------------------------------------------------------------------------------------
@@ -174,18 +128,18 @@ absl::Status RedisConnection::Fill(absl::Time deadline) {
     end_ -= std::exchange(begin_, 0);
     if (end_ == buffer_.size()) return Broken("a line of its answer has no end");
   }
-  while (true) {
-    const ssize_t got =
-        recv(context_->fd, buffer_.data() + end_, buffer_.size() - end_, MSG_DONTWAIT);
-    if (got > 0) {
-      end_ += static_cast<size_t>(got);
-      return absl::OkStatus();
-    }
-    if (got == 0) return Broken("the server closed the connection");
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return BrokenBy("cannot receive", errno);
-    SLUICE_RETURN_IF_ERROR(WaitFor(POLLIN, deadline));
-  }
+  const absl::StatusOr<size_t> got =
+      transport_->Receive(std::span(buffer_).subspan(end_), /*all=*/false, deadline);
+  if (!got.ok()) return Explain(got.status());
+  end_ += *got;
+  return absl::OkStatus();
+}
+
+absl::Status RedisConnection::Explain(absl::Status status) const {
+  if (replies_ > 0 || transport_->secure() || !absl::IsUnavailable(status)) return status;
+  const bool alert = begin_ < end_ && buffer_[begin_] == kTlsAlert;
+  return Broken(absl::StrCat(status.message(), alert ? ": its port speaks TLS; use rediss://"
+                                                     : " (if its port speaks TLS, use rediss://)"));
 }
 
 absl::Status RedisConnection::ReceiveInto(std::span<std::byte> out, absl::Time deadline) {
@@ -194,18 +148,8 @@ absl::Status RedisConnection::ReceiveInto(std::span<std::byte> out, absl::Time d
   begin_ += here;
   out = out.subspan(here);
   while (!out.empty()) {
-    // Waits in the kernel, as long as redisSetTimeout() allows: large values come in many pieces.
-    const ssize_t got = recv(context_->fd, out.data(), out.size(), MSG_WAITALL);
-    if (got > 0) {
-      out = out.subspan(static_cast<size_t>(got));
-      // One that sends a few bytes at a time is late, too.
-      if (!out.empty()) SLUICE_RETURN_IF_ERROR(WaitFor(POLLIN, deadline));
-      continue;
-    }
-    if (got == 0) return Broken("the server closed the connection");
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) return BrokenBy("cannot receive", errno);
-    SLUICE_RETURN_IF_ERROR(WaitFor(POLLIN, deadline));
+    SLUICE_ASSIGN_OR_RETURN(const size_t got, transport_->Receive(out, /*all=*/true, deadline));
+    out = out.subspan(got);
   }
   return absl::OkStatus();
 }
@@ -262,7 +206,7 @@ absl::StatusOr<RedisReply> RedisConnection::ReceiveFront(absl::Time deadline, si
 }
 
 absl::StatusOr<RedisReply> RedisConnection::Receive() {
-  const absl::Time deadline = Now() + timeout_;
+  const absl::Time deadline = SteadyTime() + timeout_;
   size_t size = 0;
   SLUICE_ASSIGN_OR_RETURN(RedisReply reply, ReceiveFront(deadline, &size));
   if (reply.type == RedisReply::Type::kValue) {
@@ -277,13 +221,18 @@ absl::StatusOr<RedisReply> RedisConnection::Receive() {
 }
 
 absl::StatusOr<RedisReply> RedisConnection::ReceiveValue(std::span<std::byte> head,
-                                                         std::span<std::byte> body, size_t* size) {
-  const absl::Time deadline = Now() + timeout_;
+                                                         std::span<std::byte> body, size_t* size,
+                                                         absl::FunctionRef<void(size_t)> arrived) {
+  const absl::Time deadline = SteadyTime() + timeout_;
   SLUICE_ASSIGN_OR_RETURN(RedisReply reply, ReceiveFront(deadline, size));
   if (reply.type == RedisReply::Type::kValue) {
     if (*size == head.size() + body.size()) {
       SLUICE_RETURN_IF_ERROR(ReceiveInto(head, deadline));
-      SLUICE_RETURN_IF_ERROR(ReceiveInto(body, deadline));
+      for (size_t at = 0; at < body.size();) {
+        const size_t piece = std::min(kPieceBytes, body.size() - at);
+        SLUICE_RETURN_IF_ERROR(ReceiveInto(body.subspan(at, piece), deadline));
+        arrived(at += piece);
+      }
       SLUICE_RETURN_IF_ERROR(Skip(2, deadline));
     } else {
       SLUICE_RETURN_IF_ERROR(Skip(*size + 2, deadline));

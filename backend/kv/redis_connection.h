@@ -1,12 +1,12 @@
 // RedisConnection: one connection to a Redis-protocol server (RESP2), every wait bounded.
 //
-// hiredis connects and formats commands. Values go around it: it would copy each one twice on the
-// way out and twice on the way in, and write to a closed socket with SIGPIPE. So a value is sent
-// from where it lies, and received where it shall be.
+// hiredis formats commands. Values go around it: it would copy each one twice on the way out and
+// twice on the way in, write to a closed socket with SIGPIPE, and knows no TLS (0.14). So a value
+// is sent from where it lies, and received where it shall be.
 //
 // Commands may be sent ahead (pipelining); replies come in their order. After an error of the
-// connection it is of no further use. Statuses of a connection that fails: DEADLINE_EXCEEDED (no
-// answer in time), UNAVAILABLE (everything else).
+// connection it is of no further use. Statuses of a connection that fails: those of
+// RemoteTransport.
 //
 // Thread-compatible.
 #pragma once
@@ -18,12 +18,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "backend/kv/remote_address.h"
-
-struct redisContext;
+#include "backend/kv/remote_tls.h"
+#include "backend/kv/remote_transport.h"
 
 namespace sluice {
 
@@ -37,12 +38,14 @@ struct RedisReply {
 
 class RedisConnection {
  public:
-  // Connects, says who it is, and chooses the database. `timeout`: of this, and later of each send
-  // and of each reply. Returns PERMISSION_DENIED if the server does not accept user or password.
+  // Connects, says who it is, and chooses the database. `timeout`: of connecting, of the handshake
+  // of TLS, and later of each send and of each reply. Returns PERMISSION_DENIED if the server does
+  // not accept user or password, or one side the other's certificate; NOT_FOUND if a file of `tls`
+  // cannot be used.
   static absl::StatusOr<std::unique_ptr<RedisConnection>> Connect(const RemoteAddress& address,
                                                                   const std::string& password,
-                                                                  absl::Duration timeout);
-  ~RedisConnection();
+                                                                  absl::Duration timeout,
+                                                                  const RemoteTlsOptions& tls = {});
   RedisConnection(const RedisConnection&) = delete;
   RedisConnection& operator=(const RedisConnection&) = delete;
 
@@ -57,9 +60,11 @@ class RedisConnection {
   // The next reply; an error that the server answers with is one, too. Arrays are not understood.
   absl::StatusOr<RedisReply> Receive();
   // The same, to a GET: a value of head.size() + body.size() bytes is put there; one of another
-  // size is received and forgotten. Of a value, `*size` says how large it was.
-  absl::StatusOr<RedisReply> ReceiveValue(std::span<std::byte> head, std::span<std::byte> body,
-                                          size_t* size);
+  // size is received and forgotten. Of a value, `*size` says how large it was. While it comes in,
+  // `arrived` hears how many bytes of `body` are there, which are still in a cache then.
+  absl::StatusOr<RedisReply> ReceiveValue(
+      std::span<std::byte> head, std::span<std::byte> body, size_t* size,
+      absl::FunctionRef<void(size_t)> arrived = [](size_t) {});
 
   // One command, and its reply.
   absl::StatusOr<RedisReply> Call(const std::vector<std::string>& words);
@@ -68,19 +73,20 @@ class RedisConnection {
   int64_t replies() const { return replies_; }
 
  private:
-  RedisConnection(redisContext* context, absl::Duration timeout);
+  RedisConnection(std::unique_ptr<RemoteTransport> transport, absl::Duration timeout);
   absl::Status Introduce(const RemoteAddress& address, const std::string& password);
 
   absl::Status SendParts(std::span<const std::span<const std::byte>> parts);
-  absl::Status WaitFor(short events, absl::Time deadline);
-  // Receives at least one byte, and puts it where `out` is, or into the buffer if that is empty.
+  // Receives at least one byte into the buffer.
   absl::Status Fill(absl::Time deadline);
   absl::Status ReceiveInto(std::span<std::byte> out, absl::Time deadline);
   absl::Status Skip(size_t count, absl::Time deadline);
   absl::StatusOr<std::string> ReceiveLine(absl::Time deadline);
   absl::StatusOr<RedisReply> ReceiveFront(absl::Time deadline, size_t* size);
+  // Says more of an error before the first reply.
+  absl::Status Explain(absl::Status status) const;
 
-  redisContext* const context_;
+  const std::unique_ptr<RemoteTransport> transport_;
   const absl::Duration timeout_;
   std::string outgoing_;
   std::vector<std::byte> buffer_;  // received and not consumed: [begin_, end_)

@@ -19,7 +19,7 @@ RemoteError KindOf(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
       return RemoteError::kTimeout;
     case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kNotFound:  // of the password file
+    case absl::StatusCode::kNotFound:  // a file of ours
       return RemoteError::kRefused;
     case absl::StatusCode::kUnavailable:
       return RemoteError::kConnection;
@@ -49,7 +49,7 @@ RemotePool::RemotePool(RemotePoolOptions options)
 absl::StatusOr<std::unique_ptr<RedisConnection>> RemotePool::Connect() {
   SLUICE_ASSIGN_OR_RETURN(const std::string password, ReadPassword(options_.password_file));
   absl::StatusOr<std::unique_ptr<RedisConnection>> connection =
-      RedisConnection::Connect(options_.address, password, options_.timeout);
+      RedisConnection::Connect(options_.address, password, options_.timeout, options_.tls);
   if (!connection.ok()) return connection;
   std::lock_guard<std::mutex> lock(mu_);
   ++connections_made_;

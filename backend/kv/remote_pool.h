@@ -2,7 +2,8 @@
 // needs the server takes a connection, and gives it back if nothing went wrong with it; while the
 // breaker is not closed there is none, at once.
 //
-// The password is read from its file for every new connection, so it can be changed while serving.
+// The password is read from its file for every new connection, so it can be changed while serving;
+// so are certificates.
 //
 // Thread-safe.
 #pragma once
@@ -29,6 +30,7 @@ namespace sluice {
 struct RemotePoolOptions {
   RemoteAddress address;
   std::string password_file;  // empty: no password
+  RemoteTlsOptions tls;       // for an address with TLS
   absl::Duration timeout = absl::Milliseconds(250);
   CircuitBreakerOptions breaker;
   // Tells a person when the breaker opens and closes. May be empty.
@@ -58,9 +60,9 @@ class RemotePool {
   // When Tend() may have something to do.
   absl::Time next_trial() const;
 
-  // The first connection. Returns PERMISSION_DENIED if the password is not accepted, NOT_FOUND if
-  // its file cannot be read, UNAVAILABLE or DEADLINE_EXCEEDED if nobody answers; the breaker is
-  // open then, and serving may start.
+  // The first connection. Returns PERMISSION_DENIED if password or certificate is not accepted,
+  // NOT_FOUND if a file cannot be read, UNAVAILABLE or DEADLINE_EXCEEDED if nobody answers; the
+  // breaker is open then, and serving may start.
   absl::Status Start();
 
   const RemoteAddress& address() const { return options_.address; }

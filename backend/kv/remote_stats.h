@@ -11,7 +11,7 @@ namespace sluice {
 enum class RemoteError : uint8_t {
   kTimeout,     // no answer in time
   kConnection,  // cannot connect, or the connection broke
-  kRefused,     // password, user or rights
+  kRefused,     // password, user, rights or certificate
   kFull,        // out of memory, and nothing is evicted there
   kOther,       // any other error it answered with
 };

@@ -11,9 +11,13 @@
 namespace sluice {
 namespace {
 
-// Values asked for ahead, so that the server need not wait for us: enough for its round trip.
-constexpr size_t kReadAheadBytes = 8 << 20;
+// Values asked for ahead, so that the server need not wait for us: enough for its round trip, and
+// no more. It copies every value that it was asked for before it sends the first of them: what it
+// was asked for at once should stay in its cache.
+constexpr size_t kReadAheadBytes = 2 << 20;
+constexpr size_t kReadAheadLocal = 512 << 10;
 constexpr size_t kMostReadAhead = 64;
+constexpr size_t kAskedAtOnce = 256 << 10;
 // Values sent before the first of them is answered.
 constexpr size_t kSendAhead = 8 << 20;
 constexpr size_t kSendAheadLocal = 128 << 10;
@@ -238,8 +242,8 @@ class RemoteStore::ReadJob {
         reads_(reads),
         done_(done),
         head_(store.format_.head_bytes()),
-        ahead_(
-            std::clamp<size_t>(kReadAheadBytes / store.format_.value_bytes(), 2, kMostReadAhead)) {
+        ahead_(store.ReadAhead()),
+        at_once_(std::clamp<size_t>(kAskedAtOnce / store.format_.value_bytes(), 1, ahead_ / 2)) {
     std::vector<size_t> empty;
     {
       std::lock_guard<std::mutex> lock(store.mu_);
@@ -247,7 +251,7 @@ class RemoteStore::ReadJob {
         const std::optional<BlockIdentity>& block = store.slots_[reads[i].slot.index()].block;
         if (block.has_value()) {
           left_.push_back(i);
-          keys_.push_back(store.format_.Key(*block));
+          names_.push_back(*block);
         } else {
           empty.push_back(i);
         }
@@ -260,9 +264,11 @@ class RemoteStore::ReadJob {
   absl::Status Run(RedisConnection& connection) {
     size_t asked = at_;
     while (at_ < left_.size()) {
-      if (asked < left_.size() && asked - at_ <= ahead_ / 2) {
+      if (asked < left_.size() && asked - at_ + at_once_ <= ahead_) {
         const size_t until = std::min(left_.size(), at_ + ahead_);
-        for (; asked < until; ++asked) connection.Append({"GET", keys_[asked]});
+        for (; asked < until; ++asked) {
+          connection.Append({"GET", store_.format_.Key(names_[asked])});
+        }
         SLUICE_RETURN_IF_ERROR(connection.Flush());
       }
       SLUICE_RETURN_IF_ERROR(ReceiveOne(connection, left_[at_]));
@@ -283,7 +289,13 @@ class RemoteStore::ReadJob {
     if (part) whole_.resize(payload);
     const std::span<std::byte> body = part ? std::span(whole_) : read.out;
     size_t size = 0;
-    SLUICE_ASSIGN_OR_RETURN(const RedisReply reply, connection.ReceiveValue(head_, body, &size));
+    PayloadCheck* const check = part ? nullptr : read.check;
+    const auto arrived = [check](size_t count) {
+      if (check != nullptr) check->Arrived(count);
+    };
+    arrived(0);
+    SLUICE_ASSIGN_OR_RETURN(const RedisReply reply,
+                            connection.ReceiveValue(head_, body, &size, arrived));
     absl::Status status = Judge(read, reply, size);
     if (status.ok() && part) {
       const size_t from =
@@ -319,6 +331,7 @@ class RemoteStore::ReadJob {
       if (status.ok()) ++store_.stats_.blocks_read;
       if (absl::IsNotFound(status)) ++store_.stats_.blocks_missed;
     }
+    if (!status.ok() && reads_[i].check != nullptr) reads_[i].check->Arrived(0);
     reads_[i].status = std::move(status);
     done_(i);
   }
@@ -329,10 +342,16 @@ class RemoteStore::ReadJob {
   std::vector<std::byte> head_;
   std::vector<std::byte> whole_;
   const size_t ahead_;
+  const size_t at_once_;
   std::vector<size_t> left_;
-  std::vector<std::string> keys_;  // of left_
-  size_t at_ = 0;                  // of left_; those before are done
+  std::vector<BlockIdentity> names_;  // of left_
+  size_t at_ = 0;                     // of left_; those before are done
 };
+
+size_t RemoteStore::ReadAhead() const {
+  const size_t bytes = pool_.address().host.empty() ? kReadAheadLocal : kReadAheadBytes;
+  return std::clamp<size_t>(bytes / format_.value_bytes(), 2, kMostReadAhead);
+}
 
 void RemoteStore::Read(std::span<StoreRead> reads, absl::FunctionRef<void(size_t)> done) {
   ReadJob job(*this, reads, done);

@@ -48,6 +48,8 @@ class RemoteStore final : public BlockStore {
 
   const StoreShape& shape() const override { return shape_; }
   Tier tier() const override { return Tier::kRemote; }
+  bool shared() const override { return true; }
+  bool reachable() const override { return pool_.closed(); }
   std::string description() const override;
   // What a block takes there, without the server's own overhead.
   Bytes value_bytes() const { return Bytes(static_cast<int64_t>(format_.value_bytes())); }
@@ -66,7 +68,7 @@ class RemoteStore final : public BlockStore {
   absl::StatusOr<size_t> Find(std::span<const BlockIdentity> blocks);
   // From now on these slots hold these blocks, which Find() has found. REQUIRES: nobody reads or
   // writes these slots.
-  void Bind(std::span<const StoredBlock> blocks);
+  void Bind(std::span<const StoredBlock> blocks) override;
 
   RemotePool& pool() { return pool_; }
   const RemoteValueFormat& format() const { return format_; }
@@ -83,6 +85,8 @@ class RemoteStore final : public BlockStore {
   RemoteStore(RemoteStoreOptions options, const StoreShape& shape);
   // Values that may be on their way to the server at a time.
   size_t SendAhead() const;
+  // Values that may be asked for before the first of them is here.
+  size_t ReadAhead() const;
   void Unbind(BlockId slot);
   // Empties the slot; removes its value if told so, or if it was found bad.
   absl::Status Leave(BlockId slot, bool remove);

@@ -106,6 +106,9 @@ struct MachineView {
 
   // Work queued or under way, as time on each resource.
   std::array<Seconds, kLinkDirectionCount> link_backlog{};
+  // How long what is on its way from the disk to the host has been due, by its price; 0 if nothing
+  // is. (link_backlog is 0 then, although it has not ended.)
+  Seconds staging_late;
   Seconds compute_backlog;  // prefill of admitted requests
   Seconds decode_backlog;   // what their decodes will probably add to steps
   // Device blocks that admitted requests hold or were promised, times how long each will probably

@@ -92,9 +92,11 @@ bool WorthJoining(const MachineView& machine, const WaitingView& w) {
 }
 
 // Its KV is on the way from the disk and will be there sooner than it could be computed. (A disk
-// slower than that is not waited for: dynamo #6101.)
+// slower than that is not waited for: dynamo #6101.) One that is late probably takes as long again
+// as it is late: computing it all because a read takes a little longer than predicted would cost
+// more than the rest of the read, and this way nobody loses more than computing takes.
 bool WorthStaging(const MachineView& machine, const WaitingView& w) {
-  const Seconds left = Backlog(machine, LinkDirection::kDiskToHost);
+  const Seconds left = Backlog(machine, LinkDirection::kDiskToHost) + machine.staging_late;
   if (!w.staging || left <= Seconds(0)) return false;
   if (machine.now - w.arrived > kLongestStaging) return false;
   const Tokens cached = w.tokens - w.fresh() - w.on_disk;

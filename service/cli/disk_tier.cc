@@ -110,10 +110,10 @@ void DiskTier::Price(const KvGeometry& host, CostCoefficients& cost) const {
   write.per_byte = write.per_byte * share;
 }
 
-absl::Status DiskTier::Adopt(Scheduler& scheduler) {
+absl::Status DiskTier::Adopt(Scheduler& scheduler, BlockStore& through) {
   const absl::Time start = options_.clock();
   const std::vector<BlockId> unused = scheduler.Adopt(content_.blocks);
-  for (const BlockId slot : unused) SLUICE_RETURN_IF_ERROR(store_->Drop(slot));
+  for (const BlockId slot : unused) SLUICE_RETURN_IF_ERROR(through.Drop(slot));
   const absl::Duration took = options_.clock() - start + scan_time_;
   spdlog::info("disk KV tier: adopted {} blocks in {:.3f} s{}",
                content_.blocks.size() - unused.size(), absl::ToDoubleSeconds(took),

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -37,9 +38,13 @@ class DiskTier {
   // them.
   void Price(const KvGeometry& host, CostCoefficients& cost) const;
 
-  // Gives the scheduler the blocks that are there, and drops those it has no use for; says so in
-  // the log. Once, before the first request.
-  absl::Status Adopt(Scheduler& scheduler);
+  // What was there when it was opened. Until Adopt().
+  std::span<const StoredBlock> found() const { return content_.blocks; }
+
+  // Gives the scheduler the blocks that are there, and drops those it has no use for from
+  // `through`, which is store() or one before it; says so in the log. Once, before the first
+  // request.
+  absl::Status Adopt(Scheduler& scheduler, BlockStore& through);
 
  private:
   explicit DiskTier(const DiskTierOptions& options) : options_(options) {}

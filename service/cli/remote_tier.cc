@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "scheduler/base/status_macros.h"
 #include "service/config/flag_values.h"
@@ -45,6 +46,7 @@ absl::StatusOr<std::unique_ptr<RemoteTier>> RemoteTier::Open(const RemoteConfig&
   options.ttl = absl::Seconds(config.ttl_s);
   options.pool.address = *std::move(address);
   options.pool.password_file = config.password_file;
+  options.pool.tls = {config.ca_file, config.cert_file, config.key_file};
   options.pool.timeout = absl::Milliseconds(config.timeout_ms);
   options.pool.breaker.seed = std::random_device()();
   options.pool.log = [](const std::string& message) { spdlog::warn("{}", message); };
@@ -68,7 +70,8 @@ absl::StatusOr<std::unique_ptr<RemoteTier>> RemoteTier::Open(const RemoteConfig&
 absl::Status RemoteTier::Connect() {
   const absl::Status connected = store_->pool().Start();
   if (absl::IsPermissionDenied(connected) || absl::IsNotFound(connected)) {
-    return WithFlag("--kv-remote-password-file", connected);
+    const bool tls = absl::StartsWith(connected.message(), "TLS: ");
+    return WithFlag(tls ? "--kv-remote-url" : "--kv-remote-password-file", connected);
   }
   return absl::OkStatus();  // the pool says in the log what else there is to say
 }

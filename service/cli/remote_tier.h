@@ -26,7 +26,8 @@ class RemoteTier final : public BlockFinder {
   // Connects, and measures the store for a fraction of a second; says in the log what it found. A
   // store that does not answer is no error: blocks are computed until it does. Returns what
   // RemoteAddress::Parse() and RemoteStore::Create() return, PERMISSION_DENIED if the password is
-  // wrong, NOT_FOUND if its file cannot be read, each with the flag to change.
+  // wrong or a certificate is not accepted, NOT_FOUND if a file cannot be read, each with the flag
+  // to change.
   static absl::StatusOr<std::unique_ptr<RemoteTier>> Open(const RemoteConfig& config,
                                                           const DiskNamespace& space,
                                                           std::function<absl::Time()> clock);

@@ -14,6 +14,10 @@ namespace sluice {
 struct RemoteConfig {
   std::string url;            // empty: no remote tier
   std::string password_file;  // empty: no password
+  // PEM files, for rediss://. Empty: what the system trusts; no certificate of our own.
+  std::string ca_file;
+  std::string cert_file;
+  std::string key_file;
   std::optional<Bytes> limit;
   int64_t ttl_s = 86400;  // 0: for ever
   int64_t timeout_ms = 250;

@@ -2,19 +2,25 @@
 // same size, in one run:
 //
 //   bare   redisAppendCommandArgv() of SET and GET, so many ahead, and redisGetReply(); the best of
-//          several depths
+//          several depths. Of what it loads nothing is kept: every value is freed as it comes
+//   kept   the same, and each value is copied to where the tier puts it
 //   tier   blocks through DiskLink and RemoteStore: sealed, asked for, written; read, checked, put
 //          into host memory
 //
-// Both move the same bytes in turns, several times; every round writes to an empty store. The ratio
-// is that of the medians.
+// All move the same bytes in turns, several times; every round writes to an empty store. A ratio is
+// that of one round, the tier's rate to that of the best bare loop; median and least are printed,
+// and "best", that of the best rounds of both, which says most on a machine that others use.
+// One connection each; over a unix socket, TCP, and TLS where ports are given. hiredis 0.14 has no
+// TLS: the bare loop beside the tier with TLS is that over TCP.
 //
 // Then: what a look-up of a prompt costs, and what the hashes of its blocks cost.
 //
-//   kv_remote_bench --socket PATH [--mib 256] [--rounds 5] [--json FILE]
+//   kv_remote_bench --socket PATH [--tcp-port N] [--tls-port N --tls-ca FILE] [--mib 256]
+//                   [--rounds 7] [--kib 64,256,1024,4096] [--json FILE]
 //
-// PATH: of a redis-server for this alone; everything in it is deleted.
+// PATH: of a redis-server for this alone, and the ports of the same; everything in it is deleted.
 #include <hiredis/hiredis.h>
+#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -42,15 +48,27 @@ namespace {
 
 struct Settings {
   std::string socket;
+  int tcp_port = 0;  // 0: none
+  int tls_port = 0;
+  std::string tls_ca;
   int64_t mib = 256;
-  int rounds = 5;
+  int rounds = 7;
+  std::vector<int64_t> kib = {64, 256, 1024, 4096};
   std::string json;
 };
+
+enum class Way : uint8_t { kSocket, kTcp, kTls };
+
+const char* NameOf(Way way) {
+  return way == Way::kSocket ? "unix" : way == Way::kTcp ? "tcp" : "tls";
+}
 
 // hiredis as everybody uses it.
 class Bare {
  public:
-  explicit Bare(const Settings& settings) : redis_(redisConnectUnix(settings.socket.c_str())) {
+  Bare(const Settings& settings, Way way)
+      : redis_(way == Way::kSocket ? redisConnectUnix(settings.socket.c_str())
+                                   : redisConnect("127.0.0.1", settings.tcp_port)) {
     SLUICE_CHECK(redis_ != nullptr && redis_->err == 0);
   }
   ~Bare() { redisFree(redis_); }
@@ -59,11 +77,11 @@ class Bare {
 
   void Clear() {
     Append({"FLUSHALL"});
-    Take(0);
+    Take(0, nullptr);
   }
 
-  // Returns seconds.
-  double Move(bool write, const std::byte* memory, size_t size, size_t count, size_t depth) {
+  // Returns seconds. `keep`: what is loaded is copied to `memory`.
+  double Move(bool write, bool keep, std::byte* memory, size_t size, size_t count, size_t depth) {
     const absl::Time start = absl::Now();
     size_t asked = 0;
     for (size_t i = 0; i < count; ++i) {
@@ -76,7 +94,7 @@ class Bare {
           Append({"GET", key});
         }
       }
-      Take(write ? 0 : size);
+      Take(write ? 0 : size, keep ? memory + i * size : nullptr);
     }
     return absl::ToDoubleSeconds(absl::Now() - start);
   }
@@ -92,18 +110,25 @@ class Bare {
     SLUICE_CHECK(redisAppendCommandArgv(redis_, static_cast<int>(words.size()), texts.data(),
                                         sizes.data()) == REDIS_OK);
   }
-  void Take(size_t size) {
+  void Take(size_t size, std::byte* keep) {
     void* reply = nullptr;
     SLUICE_CHECK(redisGetReply(redis_, &reply) == REDIS_OK);
     const auto* const answer = static_cast<const redisReply*>(reply);
     SLUICE_CHECK(answer->type != REDIS_REPLY_ERROR && (size == 0 || answer->len == size));
+    if (keep != nullptr) std::memcpy(keep, answer->str, size);
     freeReplyObject(reply);
   }
 
   redisContext* const redis_;
 };
 
-std::unique_ptr<RemoteStore> OpenStore(const Settings& settings, const StoreShape& shape,
+std::string UrlOf(const Settings& settings, Way way) {
+  if (way == Way::kSocket) return "unix:" + settings.socket;
+  if (way == Way::kTcp) return absl::StrCat("redis://127.0.0.1:", settings.tcp_port);
+  return absl::StrCat("rediss://127.0.0.1:", settings.tls_port);
+}
+
+std::unique_ptr<RemoteStore> OpenStore(const Settings& settings, Way way, const StoreShape& shape,
                                        size_t slots) {
   RemoteStoreOptions options;
   options.space.model = "benchmark";
@@ -111,7 +136,8 @@ std::unique_ptr<RemoteStore> OpenStore(const Settings& settings, const StoreShap
   options.space.shape = shape;
   options.limit =
       Bytes(static_cast<int64_t>(slots * RemoteValueFormat(options.space).value_bytes()));
-  options.pool.address = Must(RemoteAddress::Parse("unix:" + settings.socket));
+  options.pool.address = Must(RemoteAddress::Parse(UrlOf(settings, way)));
+  options.pool.tls.ca_file = settings.tls_ca;
   options.pool.timeout = absl::Seconds(10);
   options.pool.clock = absl::Now;
   auto store = Must(RemoteStore::Create(std::move(options)));
@@ -122,11 +148,11 @@ std::unique_ptr<RemoteStore> OpenStore(const Settings& settings, const StoreShap
 // The same through the remote tier.
 class Tier {
  public:
-  Tier(const Settings& settings, std::byte* memory, const StoreShape& shape, size_t count)
+  Tier(const Settings& settings, Way way, std::byte* memory, const StoreShape& shape, size_t count)
       : count_(count),
         names_(count, shape.tokens_per_block.size(), 1, &StrongBlockHash),
         meter_(absl::Now()),
-        store_(OpenStore(settings, shape, count)) {
+        store_(OpenStore(settings, way, shape, count)) {
     DiskLinkOptions options;
     options.host = [memory, bytes = shape.payload.size()](BlockId block) {
       return std::span(memory + block.index() * bytes, bytes);
@@ -180,56 +206,131 @@ class Tier {
   int64_t next_ = 0;
 };
 
-nlohmann::ordered_json MeasureBlocks(const Settings& settings, int64_t block) {
-  constexpr std::array<size_t, 3> kDepths = {1, 4, 16};
-  const StoreShape shape{Blocks(0), Bytes(block), 16, Tokens(32)};
-  const auto count = static_cast<size_t>((settings.mib << 20) / block);
-  // Values of the tier are a little larger: the bare loop moves as much.
-  const FileBuffer memory = MakeFileBuffer(static_cast<int64_t>(count) * (block + 4096));
-  std::mt19937_64 random(7);
-  for (size_t i = 0; i < count * static_cast<size_t>(block + 4096); i += sizeof(uint64_t)) {
-    const uint64_t word = random();
-    std::memcpy(memory.get() + i, &word, sizeof(word));
+constexpr std::array<size_t, 3> kDepths = {1, 4, 16};
+
+// Seconds of each round.
+using Rounds = std::vector<double>;
+struct Times {
+  std::array<Rounds, kDepths.size()> bare;
+  std::array<Rounds, kDepths.size()> kept;
+  Rounds tier;
+};
+
+double Least(const Rounds& rounds) { return *std::min_element(rounds.begin(), rounds.end()); }
+
+double Least(const std::array<Rounds, kDepths.size()>& all) {
+  double least = Least(all[0]);
+  for (const Rounds& rounds : all) least = std::min(least, Least(rounds));
+  return least;
+}
+
+// Those of the best depth.
+const Rounds& BestOf(const std::array<Rounds, kDepths.size()>& all) {
+  return *std::min_element(all.begin(), all.end(),
+                           [](const Rounds& a, const Rounds& b) { return Median(a) < Median(b); });
+}
+
+// How many times as fast `tier` was, round by round.
+Rounds Ratios(const Rounds& bare, const Rounds& tier) {
+  Rounds ratios;
+  for (size_t i = 0; i < bare.size(); ++i) ratios.push_back(bare[i] / tier[i]);
+  return ratios;
+}
+
+nlohmann::ordered_json Report(const char* name, int64_t block, double bytes, const Times& times) {
+  const auto rate = [bytes](const Rounds& seconds) { return 1e-9 * bytes / Median(seconds); };
+  const Rounds& bare = BestOf(times.bare);
+  const Rounds ratios = Ratios(bare, times.tier);
+  const double least = *std::min_element(ratios.begin(), ratios.end());
+  const double best = Least(times.bare) / Least(times.tier);
+  nlohmann::ordered_json result = {{"bare_gbps", rate(bare)},
+                                   {"tier_gbps", rate(times.tier)},
+                                   {"ratio", Median(ratios)},
+                                   {"ratio_least", least},
+                                   {"ratio_best", best}};
+  absl::PrintF(
+      "%8.0f KiB  %-5s  bare %6.2f GB/s  tier %6.2f GB/s  ratio %.2f, least %.2f, best %.2f",
+      static_cast<double>(block) / 1024, name, rate(bare), rate(times.tier), Median(ratios), least,
+      best);
+  if (!times.kept[0].empty()) {
+    const Rounds& kept = BestOf(times.kept);
+    const double of_kept = Least(times.kept) / Least(times.tier);
+    result["kept_gbps"] = rate(kept);
+    result["ratio_of_kept_best"] = of_kept;
+    absl::PrintF("  kept %6.2f GB/s, best %.2f", rate(kept), of_kept);
   }
-  Bare bare(settings);
-  Tier tier(settings, memory.get(), shape, count);
-  std::array<std::array<std::vector<double>, kDepths.size()>, 2> bare_time;
-  std::array<std::vector<double>, 2> tier_time;
-  for (int round = 0; round <= settings.rounds; ++round) {  // the first warms up
-    for (size_t d = 0; d < kDepths.size(); ++d) {
-      bare.Clear();
-      for (const bool write : {true, false}) {
-        const double took = bare.Move(write, memory.get(), tier.value_bytes(), count, kDepths[d]);
-        if (round > 0) bare_time[write ? 0 : 1][d].push_back(took);
-      }
-    }
-    bare.Clear();
-    for (const bool write : {true, false}) {
-      const double took = tier.Move(write);
-      if (round > 0) tier_time[write ? 0 : 1].push_back(took);
-    }
-  }
-  nlohmann::ordered_json result;
-  result["block_bytes"] = block;
-  result["blocks"] = count;
-  const double bytes = static_cast<double>(count) * static_cast<double>(block);
-  for (const size_t use : {size_t{0}, size_t{1}}) {
-    double best = 1e9;
-    for (const std::vector<double>& times : bare_time[use]) best = std::min(best, Median(times));
-    const double bare_rate = 1e-9 * bytes / best;
-    const double tier_rate = 1e-9 * bytes / Median(tier_time[use]);
-    const char* const name = use == 0 ? "store" : "load";
-    result[name] = {
-        {"bare_gbps", bare_rate}, {"tier_gbps", tier_rate}, {"ratio", tier_rate / bare_rate}};
-    absl::PrintF("%8.2f KiB  %-5s  bare %6.2f GB/s  tier %6.2f GB/s  ratio %.2f\n",
-                 static_cast<double>(block) / 1024, name, bare_rate, tier_rate,
-                 tier_rate / bare_rate);
-  }
-  result["find_us_per_block"] = 1e6 * tier.Find() / static_cast<double>(count);
-  std::fflush(stdout);
-  bare.Clear();
+  absl::PrintF("\n");
   return result;
 }
+
+class Comparison {
+ public:
+  Comparison(const Settings& settings, Way way, int64_t block)
+      : settings_(settings),
+        block_(block),
+        count_(static_cast<size_t>((settings.mib << 20) / block)),
+        // Values of the tier are a little larger: the bare loop moves as much.
+        memory_(MakeFileBuffer(static_cast<int64_t>(count_) * (block + 4096))),
+        bare_(settings, way),
+        tier_(settings, way, memory_.get(), StoreShape{Blocks(0), Bytes(block), 16, Tokens(32)},
+              count_) {
+    // Huge pages where they are to be had, as in the host pool.
+    (void)madvise(memory_.get(), count_ * static_cast<size_t>(block + 4096), MADV_HUGEPAGE);
+    std::mt19937_64 random(7);
+    for (size_t i = 0; i < count_ * static_cast<size_t>(block + 4096); i += sizeof(uint64_t)) {
+      const uint64_t word = random();
+      std::memcpy(memory_.get() + i, &word, sizeof(word));
+    }
+  }
+
+  nlohmann::ordered_json Measure() {
+    for (int round = 0; round <= settings_.rounds; ++round) Round(/*counts=*/round > 0);
+    const double bytes = static_cast<double>(count_) * static_cast<double>(block_);
+    nlohmann::ordered_json result;
+    result["block_bytes"] = block_;
+    result["blocks"] = count_;
+    result["store"] = Report("store", block_, bytes, store_);
+    result["load"] = Report("load", block_, bytes, load_);
+    result["find_us_per_block"] = 1e6 * tier_.Find() / static_cast<double>(count_);
+    std::fflush(stdout);
+    bare_.Clear();
+    return result;
+  }
+
+ private:
+  double Loop(bool write, bool keep, size_t depth) {
+    return bare_.Move(write, keep, memory_.get(), tier_.value_bytes(), count_, depth);
+  }
+
+  // The first one warms up and does not count.
+  void Round(bool counts) {
+    for (size_t d = 0; d < kDepths.size(); ++d) {
+      bare_.Clear();
+      const double store = Loop(/*write=*/true, /*keep=*/false, kDepths[d]);
+      const double load = Loop(/*write=*/false, /*keep=*/false, kDepths[d]);
+      const double kept = Loop(/*write=*/false, /*keep=*/true, kDepths[d]);
+      if (!counts) continue;
+      store_.bare[d].push_back(store);
+      load_.bare[d].push_back(load);
+      load_.kept[d].push_back(kept);
+    }
+    bare_.Clear();
+    const double store = tier_.Move(/*write=*/true);
+    const double load = tier_.Move(/*write=*/false);
+    if (!counts) return;
+    store_.tier.push_back(store);
+    load_.tier.push_back(load);
+  }
+
+  const Settings& settings_;
+  const int64_t block_;
+  const size_t count_;
+  const FileBuffer memory_;
+  Bare bare_;
+  Tier tier_;
+  Times store_;
+  Times load_;
+};
 
 nlohmann::ordered_json MeasureHashes() {
   constexpr size_t kBlocks = 20000;
@@ -254,13 +355,23 @@ int Main(int argc, char** argv) {
   CLI::App app("Measures the remote tier against a bare hiredis loop.");
   app.add_option("--socket", settings.socket, "of a redis-server whose content is deleted")
       ->required();
+  app.add_option("--tcp-port", settings.tcp_port, "of the same server");
+  app.add_option("--tls-port", settings.tls_port, "of the same server; needs --tcp-port");
+  app.add_option("--tls-ca", settings.tls_ca, "authority of its certificate");
+  app.add_option("--kib", settings.kib, "sizes of blocks")->delimiter(',');
   app.add_option("--mib", settings.mib, "bytes moved per measurement, in MiB");
   app.add_option("--rounds", settings.rounds, "measurements of each kind");
   app.add_option("--json", settings.json, "write the figures here");
   CLI11_PARSE(app, argc, argv);
   nlohmann::ordered_json result;
-  for (const int64_t kib : {64, 256, 1024, 4096}) {
-    result["blocks"].push_back(MeasureBlocks(settings, kib << 10));
+  std::vector<Way> ways = {Way::kSocket};
+  if (settings.tcp_port > 0) ways.push_back(Way::kTcp);
+  if (settings.tls_port > 0) ways.push_back(Way::kTls);
+  for (const Way way : ways) {
+    absl::PrintF("%s\n", NameOf(way));
+    for (const int64_t kib : settings.kib) {
+      result[NameOf(way)].push_back(Comparison(settings, way, kib << 10).Measure());
+    }
   }
   result["hash"] = MeasureHashes();
   if (!settings.json.empty()) std::ofstream(settings.json) << result.dump(2) << '\n';

@@ -210,6 +210,22 @@ def slow_model():
                            vocab=4096, max_positions=16384)
 
 
+def slow_calibration(folder):
+    """Writes a calibration file to `folder` in which computing takes for ever, and returns its path: what
+    is cached anywhere is read from there, however slow that is measured to be."""
+    profile = os.path.join(ROOT, "deploy", "profiles", "hardware", "cpu-default.json")
+    with open(profile, encoding="utf-8") as file:
+        machine = json.load(file)
+    slow = "1 MFLOP/s"
+    machine["compute"] = {"f32": {"peak_dense": slow, "peak_sparse": "none", "sustained": slow,
+                                  "source": "a test"}}
+    machine["attention"]["sustained"] = slow
+    path = os.path.join(folder, "machine.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(machine, file)
+    return path
+
+
 class TestCase(unittest.TestCase):
     """Servers and folders go away with the test; the server's log is shown if it failed."""
 

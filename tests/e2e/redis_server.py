@@ -16,14 +16,28 @@ class RedisError(Exception):
     """What the server answers instead."""
 
 
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class RedisServer:
     """Empty when it starts, as it has no files; ready when start() returns."""
 
-    def __init__(self, folder, *arguments, password=None):
+    def __init__(self, folder, *arguments, password=None, tls=None):
+        """`tls`: certificates.Authority; it then listens with TLS, too, at .tls_url."""
         self.folder = folder
         self.path = os.path.join(folder, "socket")
         self.password = password
         self.arguments = [*arguments, *(["--requirepass", password] if password else [])]
+        if tls is not None:
+            certificate, key = tls.issue("redis")
+            port = _free_port()
+            self.tls_url = f"rediss://localhost:{port}"
+            self.arguments += ["--tls-port", str(port), "--tls-cert-file", certificate,
+                               "--tls-key-file", key, "--tls-ca-cert-file", tls.certificate,
+                               "--bind", "127.0.0.1", "-::1"]
         self.process = None
         self.start()
 

@@ -41,6 +41,34 @@ TEST_F(BlockRecordTest, EveryFlippedBitIsNoticedAndItsLayerNamed) {
   }
 }
 
+TEST_F(BlockRecordTest, BytesAreCheckedAsTheyArrive) {
+  std::vector<std::byte> bytes = block_.bytes;
+  for (const size_t step : {1000, 4096, 5000, 12288}) {
+    PayloadCheck check(block_.identity, bytes, layer_, 0);
+    for (size_t at = 0; at < bytes.size(); at += step) check.Arrived(at + step);
+    EXPECT_THAT(check.Finish(record_), IsOk()) << step;
+  }
+  PayloadCheck check(block_.identity, bytes, layer_, 0);
+  bytes[5000] ^= std::byte{1};
+  check.Arrived(8192);
+  EXPECT_THAT(check.Finish(record_),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("mismatch in layer 1")));
+}
+
+TEST_F(BlockRecordTest, WhatArrivesAgainIsCheckedAgain) {
+  std::vector<std::byte> bytes = block_.bytes;
+  PayloadCheck check(block_.identity, bytes, layer_, 0);
+  check.Arrived(bytes.size());
+  bytes[0] ^= std::byte{1};  // another connection brings something else
+  check.Arrived(0);
+  EXPECT_THAT(check.Finish(record_),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("mismatch in layer 0")));
+  check.Arrived(bytes.size());
+  bytes[0] ^= std::byte{1};
+  check.Arrived(4096);  // fewer than before: it begins again
+  EXPECT_THAT(check.Finish(record_), IsOk());
+}
+
 TEST_F(BlockRecordTest, AnotherBlockIsRefusedByName) {
   BlockIdentity other = block_.identity;
   other.salt = 1;

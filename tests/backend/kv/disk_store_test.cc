@@ -189,12 +189,13 @@ TEST_F(DiskStoreFilesTest, ABlockIsNeverHungBehindAnotherOneOfTheSameHash) {
 TEST_F(DiskStoreFilesTest, AnotherModelTypeOrLayoutFindsNothing) {
   const std::vector<TestBlock> blocks = MakePrompt(10, 4);
   ASSERT_THAT(WriteAll(*OpenStore(SmallStore(dir_)), blocks), IsOk());
-  std::vector<DiskNamespace> others(5, SmallSpace());
+  std::vector<DiskNamespace> others(6, SmallSpace());
   others[0].model[3] = 'f';
   others[1].dtype = "f32";
   others[2].codec = "int8";
   others[3].shape.layers = 4;
   others[4].shape.tokens_per_block = Tokens(8);
+  others[5].names = "sha256";
   for (const DiskNamespace& other : others) {
     EXPECT_NE(other.Id(), SmallSpace().Id());
     EXPECT_NE(other.Seed(), SmallSpace().Seed());
@@ -203,6 +204,9 @@ TEST_F(DiskStoreFilesTest, AnotherModelTypeOrLayoutFindsNothing) {
     StoreContent content;
     OpenStore(options, &content);
     EXPECT_THAT(content.blocks, IsEmpty()) << other.ToJson();
+    const auto read = DiskNamespace::FromJson(other.ToJson(), "here");
+    ASSERT_THAT(read, IsOk());
+    EXPECT_EQ(read->Id(), other.Id());
   }
   DiskNamespace renamed = SmallSpace();
   renamed.name = "another name for the same";

@@ -1,6 +1,8 @@
 // Every codec on random shapes and numbers, on every instruction set of this CPU: equal to the
 // oracle number by number, within the stated bounds, and the same bytes everywhere.
+#include <algorithm>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -140,6 +142,31 @@ TEST_P(KvCodecPropertyTest, DecodesAnyBytes) {
   codec->DecodeLayer(encoded, slice);
   codec->DecodeLayer(encoded, again);
   EXPECT_EQ(slice, again);
+}
+
+// Past the caches or not, aligned or not: the same bits, and none beyond them.
+TEST_P(KvCodecPropertyTest, StreamingDecodesToTheSameBits) {
+  const auto seed = static_cast<uint64_t>(GetParam());
+  const Case c = Generator(seed).Make();
+  SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Name(c)));
+  const auto codec = KvCodec::Create(c.shape, {c.kind, c.group, c.key_axis});
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  std::vector<std::byte> encoded(codec->encoded_slice_bytes().size());
+  ASSERT_TRUE(codec->EncodeLayer(ToElements(c.shape, c.numbers), encoded).ok());
+  const size_t size = c.shape.slice_bytes().size();
+  std::vector<std::byte> want(size);
+  codec->DecodeLayer(encoded, want);
+  ForEachHighwayTarget([&] {
+    for (const size_t offset : {0, 4, 16, 32}) {
+      std::vector<std::byte> memory(size + 256, std::byte{0x5c});
+      const size_t line = (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) % 64 + 64;
+      const std::span<std::byte> slice = std::span(memory).subspan(line + offset, size);
+      codec->DecodeLayer(encoded, slice, /*stream=*/true);
+      ASSERT_TRUE(std::equal(slice.begin(), slice.end(), want.begin())) << "offset " << offset;
+      std::fill(slice.begin(), slice.end(), std::byte{0x5c});
+      ASSERT_EQ(std::count(memory.begin(), memory.end(), std::byte{0x5c}), std::ssize(memory));
+    }
+  });
 }
 
 // Some tokens of one head are what the whole layer has there, and nothing else is written.

@@ -43,6 +43,14 @@ class RedisServer {
     address.path = socket();
     return address;
   }
+  // On one of this machine's ports, which the flags name.
+  static RemoteAddress AtPort(int port, bool tls, std::string host = "127.0.0.1") {
+    RemoteAddress address;
+    address.host = std::move(host);
+    address.port = port;
+    address.tls = tls;
+    return address;
+  }
   std::string socket() const { return dir_.path() + "/socket"; }
   std::string path(const std::string& name) const { return dir_.path() + "/" + name; }
 

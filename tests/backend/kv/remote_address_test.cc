@@ -51,8 +51,8 @@ TEST(RemoteAddressTest, SocketsHaveAPathAndADatabase) {
 }
 
 TEST(RemoteAddressTest, TextIsParsedToTheSame) {
-  for (const char* url :
-       {"redis://h:6379", "redis://u@h:1/2", "redis://[::1]:7", "unix:/a/b", "unix:u@/a/b?db=9"}) {
+  for (const char* url : {"rediss://u@h:1/2", "redis://h:6379", "redis://u@h:1/2",
+                          "redis://[::1]:7", "unix:/a/b", "unix:u@/a/b?db=9"}) {
     EXPECT_EQ(Parsed(url).ToText(), url);
   }
 }
@@ -78,10 +78,15 @@ TEST(RemoteAddressTest, PasswordsDoNotBelongIntoUrls) {
   }
 }
 
-TEST(RemoteAddressTest, TlsIsRefusedWithTheRemedy) {
-  const absl::Status status = RemoteAddress::Parse("rediss://h").status();
-  EXPECT_TRUE(absl::IsUnimplemented(status));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("TLS proxy"));
+TEST(RemoteAddressTest, TlsIsASchemeOfItsOwn) {
+  const RemoteAddress address = Parsed("rediss://alice@h/3");
+  EXPECT_TRUE(address.tls);
+  EXPECT_EQ(address.host, "h");
+  EXPECT_EQ(address.port, 6379);
+  EXPECT_EQ(address.db, 3);
+  EXPECT_FALSE(Parsed("redis://h").tls);
+  EXPECT_FALSE(Parsed("unix:/s").tls);
+  EXPECT_THAT(Refused("rediss://"), HasSubstr("names no host"));
 }
 
 }  // namespace

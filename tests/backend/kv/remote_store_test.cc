@@ -1,6 +1,9 @@
 // The remote store against a real redis-server: shared, renewed, gone, damaged.
 #include "backend/kv/remote_store.h"
 
+#include <set>
+
+#include "backend/kv/faulty_store.h"
 #include "tests/backend/kv/link_world.h"
 #include "tests/backend/kv/remote_fixture.h"
 
@@ -219,6 +222,26 @@ TEST_F(RemoteStoreTest, AThousandDamagedValuesAreAllFoundAndNoWrongByteIsServed)
   }
   EXPECT_EQ(corrupt, damaged);
   EXPECT_EQ(store->stats().breaker_state, 0);
+}
+
+// Bytes are checked as they arrive; what changes later, between store and reader, shows all the
+// same.
+TEST_F(RemoteStoreTest, BitsThatFlipBehindTheStoreAreFound) {
+  const RedisServer server;
+  const std::vector<TestBlock> blocks = MakePrompt(1, 100);
+  const auto store = Open(server);
+  ASSERT_THAT(WriteAll(*store, blocks), IsOk());
+  FaultyStoreOptions options;
+  options.seed = 4;
+  FaultyStore faulty(*store, options.With(StoreFault::kBitFlip, 0.3));
+  LinkWorld world(faulty, 100);
+  const CopyResult staged = world.Stage(1, blocks, 0, 0);
+  EXPECT_EQ(staged.corrupt, faulty.count(StoreFault::kBitFlip));
+  EXPECT_GT(staged.corrupt, 10);
+  const std::set<int32_t> failed(staged.failed.begin(), staged.failed.end());
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    EXPECT_EQ(world.HostBlock(i) == blocks[i].bytes, !failed.contains(static_cast<int32_t>(i)));
+  }
 }
 
 TEST_F(RemoteStoreTest, AKeyOfAnotherTypeIsDamage) {

@@ -96,6 +96,22 @@ TEST(SlackPolicyTest, WaitsForAPrefixThatAnotherRequestComputes) {
   EXPECT_TRUE(Make("slack")->Pick(BusyMachine(), waiting).choice.has_value()) << "not worth it";
 }
 
+TEST(SlackPolicyTest, WaitsForADiskThatIsLateNoLongerThanComputingTakes) {
+  std::vector<WaitingView> waiting = {Request(1, 100)};
+  waiting[0].arrived = Seconds(99.5);  // now is 100
+  waiting[0].tokens += Tokens(1000);   // a second to compute
+  waiting[0].on_disk = Tokens(1000);
+  MachineView machine = PlainMachine();
+  machine.staging_late = Seconds(0.9);
+  EXPECT_TRUE(Make("slack")->Pick(machine, waiting).choice.has_value()) << "not for this request";
+  waiting[0].staging = true;
+  EXPECT_EQ(Make("slack")->Pick(machine, waiting).pass, Decision::kWaitStaging);
+  machine.staging_late = Seconds(1.1);
+  EXPECT_TRUE(Make("slack")->Pick(machine, waiting).choice.has_value()) << "for too long";
+  machine.staging_late = Seconds(0);
+  EXPECT_TRUE(Make("slack")->Pick(machine, waiting).choice.has_value()) << "nothing is on its way";
+}
+
 TEST(SlackPolicyTest, NamesWhomItWouldAdmitWithMoreRoom) {
   MachineView machine = BusyMachine();
   machine.available = Blocks(0);
