@@ -1,10 +1,11 @@
 // Backend executes what the scheduler decided: steps of the model and copies of KV blocks. It knows
 // a device, not clients or policies. Implementations: backend/cpu (the default), backend/reference.
 //
-// Threads: Run() and StartCopies() are called by one thread (the engine's); the other methods by
-// any.
+// Threads: Run(), Launch(), Wait() and StartCopies() are called by one thread (the engine's); the
+// other methods by any.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <span>
 #include <string>
@@ -25,9 +26,10 @@ struct BackendInfo {
   KvGeometry geometry;
   Blocks device_blocks;
   Blocks host_blocks;
-  Blocks disk_blocks;               // 0: no disk tier
-  Tier storage_tier = Tier::kDisk;  // what that is: kDisk, or kRemote
-  std::string disk;                 // how it moves bytes: "io_uring, O_DIRECT"
+  Blocks disk_blocks;                  // 0: no disk tier
+  Tier storage_tier = Tier::kDisk;     // what that is: kDisk, or kRemote
+  std::string storage_place = "disk";  // for people; also "remote" and "disk+remote"
+  std::string disk;                    // how it moves bytes: "io_uring, O_DIRECT"
   // What a block takes where that is not what moves over the link (geometry.bytes_per_block, which
   // is also what it takes on the host): on the device, on the disk. 0: it is.
   Bytes device_block_bytes;
@@ -41,6 +43,9 @@ struct BackendInfo {
   bool link_emulated = false;
   // Runs sequences some of whose blocks stay in host memory (SequenceWork::host_blocks).
   bool attends_in_place = false;
+  // Steps that may be launched before the oldest of them is waited for. With 2, a step may be one
+  // of Scheduler::PlanAhead().
+  int max_steps_in_flight = 1;
 };
 
 class Backend {
@@ -71,10 +76,26 @@ class Backend {
 
   // Runs the sequences of `plan` (not its copies) and blocks until done. Layer i of a sequence
   // waits for layer i of its `loads` only.
+  // REQUIRES: no step is in flight.
   virtual StepResult Run(const StepPlan& plan) = 0;
+
+  // Run() in two halves, for backends that need not wait in between. Wait() blocks until the oldest
+  // step in flight is done. Steps run in the order they were launched, each after the one before; a
+  // step behind one that fails as a whole fails, too. `plan` stays until Wait().
+  // REQUIRES: Launch(): fewer than max_steps_in_flight are in flight; Wait(): one is.
+  // By default Wait() does it all.
+  virtual void Launch(const StepPlan& plan) { launched_.push_back(&plan); }
+  virtual StepResult Wait() {
+    const StepPlan* const plan = launched_.front();
+    launched_.pop_front();
+    return Run(*plan);
+  }
 
   // How the time since start was spent, up to now.
   virtual ActivitySnapshot activity() = 0;
+
+ private:
+  std::deque<const StepPlan*> launched_;  // by Launch(), not run yet
 };
 
 }  // namespace sluice

@@ -10,9 +10,6 @@
 namespace sluice {
 namespace {
 
-// Steps after which a blocked queue is looked at again though no room has come.
-constexpr int64_t kBlockedSteps = 16;
-
 Decision AdmissionOf(RequestPlan plan) {
   switch (plan) {
     case RequestPlan::kResident:
@@ -207,7 +204,7 @@ bool Scheduler::Impl::MakeRoom(const Choice& choice) {
 }
 
 bool Scheduler::Impl::Requeue(Sequence* sequence, bool revoke) {
-  SLUICE_CHECK(!sequence->in_flight);
+  SLUICE_CHECK(sequence->in_flight == 0);
   ChargeHold(sequence);
   const Blocks full = options_.geometry.FullBlocks(sequence->computed);
   const bool backed = revoke ? kv_.Revoke(full, &sequence->lease)

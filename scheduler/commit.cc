@@ -22,10 +22,11 @@ absl::Duration BusyTime(const StepResult& step) {
 
 void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
   AdvanceClock(now);
-  SLUICE_CHECK(!in_flight_.empty() && result.id == last_step_);
-  SLUICE_CHECK(!result.status.ok() || result.sequences.size() == in_flight_.size());
-  std::vector<InFlight> entries = std::exchange(in_flight_, {});
-  for (InFlight& entry : entries) entry.sequence->in_flight = false;
+  SLUICE_CHECK(!flights_.empty() && result.id == flights_.front().id);
+  std::vector<InFlight> entries = std::move(flights_.front().entries);
+  flights_.erase(flights_.begin());
+  SLUICE_CHECK(!result.status.ok() || result.sequences.size() == entries.size());
+  for (InFlight& entry : entries) --entry.sequence->in_flight;
   if (result.status.ok()) {
     ChargeStep(entries, result);
     ObserveStep(entries, result);
@@ -36,13 +37,18 @@ void Scheduler::Impl::CommitStep(const StepResult& result, absl::Time now) {
     if (result.status.ok()) {
       CommitSequence(&entries[i], result.sequences[i], result, now);
     } else if (entries[i].sequence->state == Sequence::State::kEnded) {
-      ReleaseBlocks(entries[i].sequence);
+      ReleaseEnded(entries[i].sequence);
     } else {
       End(entries[i].sequence, FinishReason::kError, result.status, now);
     }
   }
   entries.clear();
-  in_flight_ = std::move(entries);  // keeps the capacity
+  spare_ = std::move(entries);
+}
+
+// Another step may still compute it, for nothing.
+void Scheduler::Impl::ReleaseEnded(Sequence* sequence) {
+  if (sequence->in_flight == 0) ReleaseBlocks(sequence);
 }
 
 void Scheduler::Impl::ChargeStep(const std::vector<InFlight>& entries, const StepResult& result) {
@@ -94,10 +100,7 @@ void Scheduler::Impl::WatchDisk(LinkDirection direction, const CopyResult& resul
 void Scheduler::Impl::CommitSequence(InFlight* entry, const SequenceResult& result,
                                      const StepResult& step, absl::Time now) {
   Sequence* sequence = entry->sequence;
-  if (sequence->state == Sequence::State::kEnded) {
-    ReleaseBlocks(sequence);
-    return;
-  }
+  if (sequence->state == Sequence::State::kEnded) return ReleaseEnded(sequence);
   sequence->stats.load_exposed += result.load_stall;
   sequence->stats.compute += BusyTime(step);
   if (sequence->load_failed) {
@@ -119,7 +122,7 @@ void Scheduler::Impl::CommitTokens(const InFlight& entry, const SequenceResult& 
                                    absl::Time now) {
   Sequence* sequence = entry.sequence;
   SLUICE_CHECK(result.sampled.has_value() == entry.sample);
-  const Tokens end = entry.first + entry.count;
+  const Tokens end = entry.end();
   const Tokens again = std::max(Tokens(0), std::min(end, sequence->ever_computed) - entry.first);
   sequence->stats.recomputed += again;
   tokens_recomputed_ += again;
@@ -204,7 +207,7 @@ void Scheduler::Impl::OnCopyDone(const CopyResult& result, absl::Time now) {
     affected.push_back(sequence);
   }
   for (Sequence* sequence : affected) {
-    if (sequence->in_flight) {
+    if (sequence->in_flight > 0) {
       // The step reads the list of loads and the blocks; CommitStep() does the rest.
       sequence->load_failed |= !end.ok;
     } else if (end.ok) {

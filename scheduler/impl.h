@@ -6,6 +6,7 @@
 //   forecast.cc     predictions, Explain
 //   views.cc        what a policy sees
 //   step_former.cc  PlanStep
+//   plan_ahead.cc   PlanAhead
 //   commit.cc       CommitStep, OnCopyDone
 //   found_blocks.cc   FindMissing, AdoptFound
 //   cache_control.cc  Warm, Evict, pins that give way
@@ -17,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -46,6 +48,7 @@ class Scheduler::Impl {
   void Cancel(RequestId id, absl::Time now);
   void OnCopyDone(const CopyResult& result, absl::Time now);
   StepPlan PlanStep(absl::Time now);
+  StepPlan PlanAhead(absl::Time now);
   void CommitStep(const StepResult& result, absl::Time now);
   std::vector<Event> TakeEvents();
   absl::Status Warm(WarmSpec spec, absl::Time now);
@@ -59,7 +62,10 @@ class Scheduler::Impl {
   absl::Status CheckInvariants() const;
 
  private:
-  // One sequence of the step under way.
+  // Steps after which a blocked queue is looked at again though no room has come.
+  static constexpr int64_t kBlockedSteps = 16;
+
+  // One sequence of a step under way.
   struct InFlight {
     Sequence* sequence = nullptr;
     Tokens first;
@@ -67,8 +73,27 @@ class Scheduler::Impl {
     bool sample = false;
     bool had_loads = false;
     Tokens in_place;
-    Seconds price;                    // attention and token time, for its share of the step
-    std::unique_ptr<Sequence> ended;  // keeps `sequence` if it ended during the step
+    Seconds price;  // attention and token time, for its share of the step
+    // Keeps `sequence` if it has ended; in the newest step that computes it.
+    std::unique_ptr<Sequence> ended;
+
+    Tokens end() const { return first + count; }
+  };
+  // A step under way.
+  struct Flight {
+    StepId id;
+    std::vector<InFlight> entries;
+
+    bool Computes(const Sequence& sequence) const {
+      const auto row = static_cast<size_t>(sequence.row);
+      return row < entries.size() && entries[row].sequence == &sequence;
+    }
+  };
+  // Where a sequence goes on in the step being formed.
+  struct Position {
+    Tokens first;
+    Tokens known;               // tokens it has by then
+    int32_t previous_row = -1;  // SequenceWork::previous_row of the last of them
   };
 
   // --- scheduler.cc ---
@@ -189,15 +214,29 @@ class Scheduler::Impl {
 
   // --- step_former.cc ---
   void FormStep(StepPlan* plan);
-  SequenceWork MakeWork(Sequence* sequence, Tokens count);
+  // Adds a step of shares_.size() sequences to flights_.
+  void BeginFlight(StepId id);
+  // Makes the newest of flights_ compute `count` tokens of it.
+  SequenceWork MakeWork(Sequence* sequence, const Position& at, Tokens count);
   // Takes the copies planned since the last call, so that the links' queues are known before the
   // plan is complete.
   void CollectCopies();
   void TakeRevoked(StepPlan* plan);
 
+  // --- invariants.cc ---
+  absl::Status CheckFlights() const;
+
+  // --- plan_ahead.cc ---
+  // Whether nothing needs the results of the step under way, or a PlanStep(), first.
+  bool CanPlanAhead();
+  bool QueueCanWait();
+  // Where those that run will be when the step under way has ended: fills candidates_ and views_.
+  void LookAhead();
+
   // --- commit.cc ---
   void CommitSequence(InFlight* entry, const SequenceResult& result, const StepResult& step,
                       absl::Time now);
+  void ReleaseEnded(Sequence* sequence);
   void CommitTokens(const InFlight& entry, const SequenceResult& result, absl::Time now);
   void AppendToken(Sequence* sequence, const SampledToken& token, absl::Time now);
   // Splits the time of a step among its sequences, for fairness and statistics.
@@ -229,9 +268,10 @@ class Scheduler::Impl {
   std::vector<Event> events_;
   absl::flat_hash_map<std::string, int32_t> tenants_;  // never iterated
 
-  // The step under way. Empty: none.
-  std::vector<InFlight> in_flight_;
+  std::vector<Flight> flights_;  // steps under way, oldest first: none, one, or one more ahead
+  std::vector<InFlight> spare_;  // empty, kept for its capacity
   StepId last_step_;
+  int64_t ahead_ = 0;  // steps planned ahead since the last PlanStep()
 
   absl::Time origin_ = absl::InfinitePast();  // first `now`
   absl::Time now_ = absl::InfinitePast();
@@ -277,12 +317,14 @@ class Scheduler::Impl {
   // Scratch, kept for its capacity.
   KvMatch match_;
   std::vector<RunningView> views_;
+  std::vector<std::pair<Sequence*, Position>> candidates_;  // of views_
   std::vector<StepShare> shares_;
   std::vector<StepPart> parts_;
 
   // Since start; the rest of SchedulerStats is derived.
   std::array<int64_t, kDecisionCount> decisions_{};
   std::array<Tokens, kTierCount> prompt_tokens_cached_{};
+  int64_t steps_ahead_ = 0;
   Tokens prompt_tokens_computed_;
   Tokens tokens_recomputed_;
   Tokens output_tokens_;

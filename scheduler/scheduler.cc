@@ -80,6 +80,7 @@ void Scheduler::OnCopyDone(const CopyResult& result, absl::Time now) {
   impl_->OnCopyDone(result, now);
 }
 StepPlan Scheduler::PlanStep(absl::Time now) { return impl_->PlanStep(now); }
+StepPlan Scheduler::PlanAhead(absl::Time now) { return impl_->PlanAhead(now); }
 void Scheduler::CommitStep(const StepResult& result, absl::Time now) {
   impl_->CommitStep(result, now);
 }
@@ -263,13 +264,14 @@ void Scheduler::Impl::End(Sequence* sequence, FinishReason reason, absl::Status 
     RemoveFromRunning(sequence);
   }
   sequence->state = Sequence::State::kEnded;
-  if (!sequence->in_flight) {
+  if (sequence->in_flight == 0) {
     ReleaseBlocks(sequence);
     return;
   }
-  for (InFlight& entry : in_flight_) {
-    if (entry.sequence == sequence) entry.ended = std::move(owned);
-  }
+  // The newest step that computes it keeps it.
+  const auto newest = std::find_if(flights_.rbegin(), flights_.rend(),
+                                   [&](const Flight& f) { return f.Computes(*sequence); });
+  newest->entries[static_cast<size_t>(sequence->row)].ended = std::move(owned);
 }
 
 void Scheduler::Impl::ChargeHold(Sequence* sequence) {
@@ -334,6 +336,7 @@ SchedulerStats Scheduler::Impl::stats() const {
   stats.disk_writes_off = begun && !disk_writes_.Open(now());
   stats.disk_corrupt = disk_corrupt_;
   stats.disk_evictions = kv_.counters().disk_evictions;
+  stats.steps_ahead = steps_ahead_;
   stats.decisions = decisions_;
   stats.decisions[static_cast<size_t>(Decision::kStore)] = kv_.counters().stores;
   stats.decisions[static_cast<size_t>(Decision::kStoreSkipped)] = kv_.counters().stores_skipped;

@@ -5,7 +5,7 @@
 // (service/engine), the virtual-time simulator and the property tests.
 //
 //   Submit / Cancel / OnCopyDone --> PlanStep(now) --> [backend] --> CommitStep(result, now)
-//                                                                        |
+//                                   (PlanAhead(now))                     |
 //                                              TakeEvents() <------------+
 //
 // REQUIRES, for every `now`: not smaller than any earlier `now`.
@@ -103,10 +103,20 @@ class Scheduler {
 
   // Chooses the next step. No sequences and no copies: nothing can be done before the next
   // Submit, OnCopyDone or NextWakeup().
-  // REQUIRES: a previous plan with sequences has been committed.
+  // REQUIRES: all plans with sequences have been committed.
   StepPlan PlanStep(absl::Time now);
 
-  // Applies a finished step. REQUIRES: result.id is the id of the last plan, which had sequences.
+  // Plans the step behind the one under way before its tokens are known, for backends that take two
+  // at a time (BackendInfo::max_steps_in_flight). Only what can be told already: sequences that run
+  // go on, those that draw a token now with SequenceWork::previous_row; nobody is admitted or
+  // preempted, nothing is loaded. No sequences and no copies: something needs the results first, or
+  // a PlanStep(): nothing was planned, the step has the empty id.
+  // REQUIRES: one step is under way.
+  StepPlan PlanAhead(absl::Time now);
+
+  // Applies a finished step. What has ended in it, or fails, is in the step planned ahead for
+  // nothing: its result there is thrown away, and its blocks come free at the commit of that step.
+  // REQUIRES: result.id is the id of the oldest step under way.
   void CommitStep(const StepResult& result, absl::Time now);
 
   // Everything that happened since the last call, in order.

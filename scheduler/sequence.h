@@ -7,9 +7,9 @@
 //
 // A running sequence has a lease (its device blocks). It is "loading" while the lease lists copies
 // under way. Under a split plan it computes a gap [computed, gap_end) first, while what follows,
-// [gap_end, resume_at), is loaded, and goes on at resume_at. In a step under way it is `in_flight`:
-// if it ends then, it stays, kEnded, with its blocks until CommitStep(), because the step reads its
-// memory.
+// [gap_end, resume_at), is loaded, and goes on at resume_at. While steps under way compute it, it
+// is `in_flight`: if it ends then, it stays, kEnded, with its blocks until CommitStep() of the last
+// of them, because the steps read and write its memory.
 #pragma once
 
 #include <cstdint>
@@ -44,12 +44,13 @@ struct Sequence {
   Seconds overdue_at = kNever;  // the policy's promise
 
   KvLease lease;
-  Tokens computed;       // KV of tokens [0, computed) is in the lease, or being loaded
-  Tokens gap_end;        // > computed only while a gap is computed
-  Tokens resume_at;      // where it goes on after the gap
-  Tokens in_place;       // of `computed`, attended to in host memory
-  Tokens ever_computed;  // the most `computed` has been, to tell recomputation
-  bool in_flight = false;
+  Tokens computed;           // KV of tokens [0, computed) is in the lease, or being loaded
+  Tokens gap_end;            // > computed only while a gap is computed
+  Tokens resume_at;          // where it goes on after the gap
+  Tokens in_place;           // of `computed`, attended to in host memory
+  Tokens ever_computed;      // the most `computed` has been, to tell recomputation
+  int in_flight = 0;         // steps under way that compute it; 2: one was planned ahead
+  int32_t row = 0;           // its place in the newest of them
   bool load_failed = false;  // in flight when a load failed: to be planned anew at commit
   bool joinable = true;      // false: joined its loads once in vain
 

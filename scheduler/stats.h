@@ -173,6 +173,7 @@ struct SchedulerStats {
   bool offload_stores = true;
 
   // Since start:
+  int64_t steps_ahead = 0;  // planned while the step before was under way
   std::array<int64_t, kDecisionCount> decisions{};
   std::array<Tokens, kTierCount> prompt_tokens_cached{};
   Tokens prompt_tokens_computed;

@@ -85,7 +85,7 @@ struct CopyResult {
   Bytes bytes;
   absl::Time started;   // first byte moved (after queueing)
   absl::Time finished;  // last byte in place
-  // Not OK, from or to the disk: positions in Copy::blocks that are not in place; all others are.
+  // Not OK, and not to the device: positions in Copy::blocks that are not in place; all others are.
   // Empty: no block is.
   std::vector<int32_t> failed = {};
   int32_t corrupt = 0;  // of these, blocks that were there and were not what had been written
@@ -98,7 +98,8 @@ struct SequenceWork {
   Tokens first;
   Tokens count;  // > 0; above 1 only while prefilling
 
-  // Tokens of the sequence (prompt, then output); at least first + count of them.
+  // Tokens of the sequence (prompt, then output); at least first + count of them, but see
+  // `previous_row`.
   std::span<const TokenId> tokens;
   // Device blocks in token order; at least enough for first + count tokens. An invalid id: the
   // block is attended to in place, where it lies in host memory (`host_blocks`).
@@ -115,6 +116,12 @@ struct SequenceWork {
   const SamplingParams* sampling = nullptr;  // set iff sample
   Tokens prompt;                             // tokens before this are the client's
   int64_t output_index = 0;                  // how many outputs were drawn before this one
+
+  // Not negative (in plans of Scheduler::PlanAhead() only): `count` is 1, and the token at `first`
+  // is the one that sequence `previous_row` of the step before draws. Nobody knows it yet: `tokens`
+  // ends before it. If that sequence fails, or has ended with that token, whatever this one gives
+  // is thrown away.
+  int32_t previous_row = -1;
 };
 
 struct StepPlan {

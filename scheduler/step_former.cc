@@ -8,10 +8,11 @@
 namespace sluice {
 
 StepPlan Scheduler::Impl::PlanStep(absl::Time now) {
-  SLUICE_CHECK(in_flight_.empty());
+  SLUICE_CHECK(flights_.empty());
   AdvanceClock(now);
   ExpireWaiting(now);
   kv_.ExpirePins(now);
+  ahead_ = 0;
   SteerStores();
   StageAhead();
   CollectCopies();
@@ -38,12 +39,14 @@ void Scheduler::Impl::FormStep(StepPlan* plan) {
     if (!s->lease.loads.empty()) ++loading;
   }
   policy_->FormStep(LookAtMachine(), views_, &shares_);
+  if (shares_.empty()) return;
   plan->sequences.reserve(shares_.size());
-  in_flight_.reserve(shares_.size());
+  BeginFlight(plan->id);
   for (const StepShare& share : shares_) {
     Sequence* sequence = running_[share.index];
     // A gap ends where loaded tokens begin: the rest of the share is for another step.
-    plan->sequences.push_back(MakeWork(sequence, std::min(share.count, sequence->next_span())));
+    plan->sequences.push_back(MakeWork(sequence, {sequence->computed, sequence->known(), -1},
+                                       std::min(share.count, sequence->next_span())));
     if (sequence->lease.loads.empty()) continue;
     --loading;
     if (!plan->sequences.back().loads.empty()) Count(Decision::kJoinLoad);
@@ -51,25 +54,33 @@ void Scheduler::Impl::FormStep(StepPlan* plan) {
   decisions_[static_cast<size_t>(Decision::kWaitLoad)] += loading;
 }
 
-SequenceWork Scheduler::Impl::MakeWork(Sequence* sequence, Tokens count) {
-  const Tokens end = sequence->computed + count;
-  SLUICE_CHECK(count > Tokens(0) && end <= sequence->known() && !sequence->in_flight);
+void Scheduler::Impl::BeginFlight(StepId id) {
+  flights_.push_back({id, std::exchange(spare_, {})});
+  flights_.back().entries.reserve(shares_.size());
+}
+
+SequenceWork Scheduler::Impl::MakeWork(Sequence* sequence, const Position& at, Tokens count) {
+  const Tokens end = at.first + count;
+  SLUICE_CHECK(count > Tokens(0) && end <= at.known);
   kv_.Grow(options_.geometry.BlocksFor(end), &sequence->lease);
   SequenceWork work;
   work.request = sequence->spec.id;
-  work.first = sequence->computed;
+  work.first = at.first;
   work.count = count;
   work.tokens = sequence->tokens;
   work.blocks = sequence->lease.blocks;
   work.host_blocks = sequence->lease.host_blocks;
   // The tokens of a gap attend only to what lies before it.
   work.loads = sequence->in_gap() ? sequence->lease.gap_loads : sequence->lease.loads;
-  work.sample = end == sequence->known();
+  work.sample = end == at.known;
   work.sampling = work.sample ? sequence->spec.sampling.get() : nullptr;
   work.prompt = sequence->stats.prompt;
-  work.output_index = sequence->stats.output.value();
+  work.output_index = (at.known - sequence->stats.prompt).value();
+  work.previous_row = at.previous_row;
 
-  sequence->in_flight = true;
+  std::vector<InFlight>& entries = flights_.back().entries;
+  ++sequence->in_flight;
+  sequence->row = static_cast<int32_t>(entries.size());
   InFlight entry;
   entry.sequence = sequence;
   entry.first = work.first;
@@ -79,7 +90,7 @@ SequenceWork Scheduler::Impl::MakeWork(Sequence* sequence, Tokens count) {
   entry.had_loads = !work.loads.empty();
   entry.price = cost_.per_token * static_cast<double>(count.value()) +
                 AttentionTime(cost_, {work.first, count, sequence->in_place});
-  in_flight_.push_back(std::move(entry));
+  entries.push_back(std::move(entry));
   return work;
 }
 

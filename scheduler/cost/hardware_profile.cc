@@ -19,6 +19,7 @@ constexpr Range kFlops{1e6, 1e18, "[1 MFLOP/s, 1 EFLOP/s]"};
 constexpr Range kBandwidth{1e3, 1e15, "[1 kB/s, 1 PB/s]"};
 constexpr Range kTime{0, 10, "[0 s, 10 s]"};
 constexpr Range kSize{1e6, 1e15, "[1 MB, 1 PB]"};
+constexpr Range kDescriptor{0, 1e9, "[0 B, 1 GB]"};
 constexpr Range kPower{0, 1e6, "[0 W, 1 MW]"};
 
 class Checker {
@@ -98,6 +99,9 @@ void CheckLinks(Checker& check, const HardwareProfile& h) {
                  (h.to_device.sustained + h.to_host.sustained).value() * kTolerance);
   check.Number("link.per_run", h.copy_overhead.value(), kTime);
   check.Number("link.latency", h.copy_latency.value(), kTime);
+  if (h.kernel_below.has_value()) {
+    check.Number("link.kernel_below", static_cast<double>(h.kernel_below->value()), kDescriptor);
+  }
 }
 
 void CheckStorage(Checker& check, const std::string& key, const StorageRate& rate) {

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -56,6 +57,9 @@ struct HardwareProfile {
   ByteRate duplex_sustained;  // both directions at once, in total
   Seconds copy_overhead;      // per descriptor (run of contiguous bytes)
   Seconds copy_latency;       // per copy, before its first byte
+  // Of a device that can gather by a kernel what a copy engine takes one descriptor after another
+  // for: descriptors with fewer bytes move faster so. 0: none do; unset: not measured.
+  std::optional<Bytes> kernel_below;
 
   // Least time of a step's kernels, however small its work: step_floor + layers x layer_floor.
   Seconds step_floor;

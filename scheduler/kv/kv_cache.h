@@ -164,7 +164,8 @@ class KvCache {
   // there is no copy. kRevoked costs the targets only. A revoked load that arrived nevertheless is
   // of use if nobody has planned another meanwhile.
   // REQUIRES: once per copy.
-  // `failed`: see CopyResult; of a staging or a spill that failed, the other blocks are in place.
+  // `failed`: see CopyResult; of a staging, a store or a spill that failed, the others are in
+  // place.
   CopyEnd OnCopyDone(CopyId copy, CopyOutcome outcome, std::span<const int32_t> failed = {});
   CopyEnd OnCopyDone(CopyId copy, bool ok) {
     return OnCopyDone(copy, ok ? CopyOutcome::kOk : CopyOutcome::kFailed);
@@ -362,7 +363,7 @@ class KvCache {
   void QueueSpill(NodeId id);
   void PlanSpills();
   bool TrySpill(NodeId id);
-  void EndStore(const CopyRecord& record, bool ok);
+  void EndStore(const CopyRecord& record, const std::vector<bool>& good);
   // `good[i]`: block i is in place.
   void EndSpill(const CopyRecord& record, const std::vector<bool>& good);
 

@@ -8,7 +8,7 @@
 namespace sluice {
 namespace {
 
-// Which blocks of a copy from or to the disk are in place.
+// Which blocks of a copy are in place.
 std::vector<bool> GoodBlocks(size_t count, CopyOutcome outcome, std::span<const int32_t> failed) {
   if (outcome != CopyOutcome::kFailed || failed.empty()) {
     return std::vector<bool>(count, outcome == CopyOutcome::kOk);
@@ -240,7 +240,7 @@ void KvCache::EndCopy(const CopyRecord& record, CopyOutcome outcome,
       }
       break;
     case LinkDirection::kDeviceToHost:
-      EndStore(record, outcome == CopyOutcome::kOk);
+      EndStore(record, GoodBlocks(record.nodes.size(), outcome, failed));
       break;
     case LinkDirection::kDiskToHost:
       EndStaging(record, outcome, GoodBlocks(record.nodes.size(), outcome, failed));

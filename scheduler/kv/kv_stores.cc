@@ -42,12 +42,12 @@ void KvCache::QueueStore(NodeId id) {
   ++counters_.stores;
 }
 
-void KvCache::EndStore(const CopyRecord& record, bool ok) {
+void KvCache::EndStore(const CopyRecord& record, const std::vector<bool>& good) {
   for (size_t i = record.nodes.size(); i-- > 0;) {
     const NodeId id = record.nodes[i];
     const auto [source, target] = record.blocks[i];
     index_.node(id).host_filling = false;
-    if (ok) {
+    if (good[i]) {
       Revalue(id);
       Tell(id);
     } else {
@@ -57,8 +57,9 @@ void KvCache::EndStore(const CopyRecord& record, bool ok) {
     host_.DropTransit(target);
   }
   storing_ -= Blocks(static_cast<int64_t>(record.nodes.size()));
-  if (!ok) return;
-  for (const NodeId id : record.nodes) QueueSpill(id);
+  for (size_t i = 0; i < record.nodes.size(); ++i) {
+    if (good[i]) QueueSpill(record.nodes[i]);
+  }
 }
 
 // ---- Host to disk ----------------------------------------------------------------------------

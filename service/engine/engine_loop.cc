@@ -14,8 +14,6 @@ namespace {
 // Metrics and GetLoad are at most this old on an idle server.
 constexpr absl::Duration kIdleRefresh = absl::Milliseconds(250);
 
-constexpr absl::Duration kSnapshotAge = absl::Seconds(1);
-
 constexpr absl::Duration kMinRetryAfter = absl::Milliseconds(50);
 constexpr absl::Duration kMaxRetryAfter = absl::Seconds(60);
 
@@ -129,16 +127,36 @@ void EngineLoop::Wake() {
 bool EngineLoop::RunOnce() {
   Admit(TakeInbox());
   ApplyFinishedCopies();
-  const StepPlan plan = scheduler_.PlanStep(clock_());
-  StartCopies(plan);
-  AnswerWarms();
-  if (!plan.sequences.empty()) {
+  const bool worked = !steps_.empty() || PlanAndLaunch();
+  if (!steps_.empty()) {
+    LaunchAhead();
     Deliver();  // predictions and ends need not wait for the step
-    RunStep(plan);
+    FinishStep();
   }
   PublishKvEvents();  // before the tokens: whoever has an answer finds its blocks
   if (!Deliver()) Publish();
-  return !plan.sequences.empty() || !plan.copies.empty();
+  return worked;
+}
+
+bool EngineLoop::PlanAndLaunch() {
+  StepPlan plan = scheduler_.PlanStep(clock_());
+  StartCopies(plan);
+  AnswerWarms();
+  const bool copies = !plan.copies.empty();
+  if (plan.sequences.empty()) return copies;
+  steps_.push_back(std::move(plan));
+  backend_.Launch(steps_.back());
+  return true;
+}
+
+void EngineLoop::LaunchAhead() {
+  const int most = std::min(options_.max_steps_in_flight, backend_.info().max_steps_in_flight);
+  if (most < 2 || steps_.size() > 1 || lost_) return;
+  StepPlan plan = scheduler_.PlanAhead(clock_());
+  if (plan.sequences.empty()) return;
+  StartCopies(plan);
+  steps_.push_back(std::move(plan));
+  backend_.Launch(steps_.back());
 }
 
 void EngineLoop::WaitForWork() {
@@ -152,7 +170,8 @@ void EngineLoop::WaitForWork() {
 
 bool EngineLoop::idle() const {
   std::lock_guard<std::mutex> lock(mu_);
-  return clients_.empty() && looking_.empty() && inbox_.empty();
+  return clients_.empty() && looking_.empty() && looking_warms_.empty() && steps_.empty() &&
+         inbox_.empty();
 }
 
 EngineLoop::Inbox EngineLoop::TakeInbox() {
@@ -175,68 +194,6 @@ void EngineLoop::Admit(Inbox inbox) {
   }
   Control(inbox, now);
   AnswerSnapshots(inbox.snapshots, now);
-}
-
-void EngineLoop::Control(Inbox& inbox, absl::Time now) {
-  for (auto& [spec, answer] : inbox.evictions) {
-    EvictResult result = scheduler_.Evict(spec, now);
-    if (!result.disk_slots.empty()) backend_.ForgetDiskBlocks(result.disk_slots);
-    answer(std::move(result));
-  }
-  for (auto& [spec, answer] : inbox.warms) {
-    spec.id = next_warm_;
-    next_warm_ = WarmId(next_warm_.value() + 1);
-    const WarmId id = spec.id;
-    if (absl::Status queued = scheduler_.Warm(std::move(spec), now); !queued.ok()) {
-      answer(std::move(queued));
-      continue;
-    }
-    warms_.emplace(id, std::move(answer));
-  }
-}
-
-void EngineLoop::AnswerWarms() {
-  if (warms_.empty()) return;
-  for (const WarmResult& result : scheduler_.TakeWarmResults()) {
-    const auto it = warms_.find(result.id);
-    if (it == warms_.end()) continue;
-    it->second(result);
-    warms_.erase(it);
-  }
-}
-
-bool EngineLoop::LookFor(Submission& submission, absl::Time now) {
-  if (options_.finder == nullptr) return false;
-  const RequestId id = submission.spec.id;
-  if (looking_.contains(id)) return false;
-  PromptBlocks prompt = scheduler_.FindMissing(submission.spec);
-  const std::span<const BlockIdentity> missing = prompt.missing();
-  if (missing.empty()) return false;
-  const bool asked =
-      options_.finder->Find({missing.begin(), missing.end()}, [this, id](size_t blocks) {
-        std::lock_guard<std::mutex> lock(mu_);
-        inbox_.found.push_back({id, blocks});
-        work_.notify_one();
-      });
-  if (asked) looking_[id] = {std::move(submission), std::move(prompt), now};
-  return asked;
-}
-
-void EngineLoop::TakeFound(const Found& found, absl::Time now) {
-  const auto it = looking_.find(found.request);
-  if (it == looking_.end()) return;
-  Looking looking = std::move(it->second);
-  looking_.erase(it);
-  if (found.blocks > 0) {
-    options_.finder->Bind(
-        scheduler_.AdoptFound(looking.submission.spec, looking.prompt, found.blocks));
-  }
-  AdmitOne(std::move(looking.submission), looking.arrival, now);
-}
-
-// Admits it at once, with what is here.
-void EngineLoop::StopLooking(RequestId id, absl::Time now) {
-  if (looking_.contains(id)) TakeFound({id, 0}, now);
 }
 
 void EngineLoop::AdmitOne(Submission submission, absl::Time arrival, absl::Time now) {
@@ -288,8 +245,10 @@ void EngineLoop::StartCopies(const StepPlan& plan) {
   backend_.StartCopies(plan.copies);
 }
 
-void EngineLoop::RunStep(const StepPlan& plan) {
-  const StepResult result = backend_.Run(plan);
+void EngineLoop::FinishStep() {
+  const StepResult result = backend_.Wait();
+  const StepPlan plan = std::move(steps_.front());
+  steps_.pop_front();
   NoteStep(plan, result);
   // Loads that ended during the step first: what was computed from them can then be shared at once.
   ApplyFinishedCopies();
@@ -404,26 +363,8 @@ void EngineLoop::Publish() {
   std::lock_guard<std::mutex> lock(mu_);
   load_ = std::move(load);
 }
-
-// A snapshot is work for the engine thread, so one serves all who ask within a second.
-void EngineLoop::AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, absl::Time now) {
-  if (snapshot_ != nullptr && now - snapshot_->time > kSnapshotAge) snapshot_.reset();
-  if (answers.empty()) return;
-  if (snapshot_ == nullptr || !kv_events_->CheckResume(snapshot_->last_sequence()).ok()) {
-    PublishKvEvents();
-    snapshot_ = std::make_shared<const KvSnapshot>(
-        kv_events_->MakeSnapshot(scheduler_.ListKvBlocks(), now));
-  }
-  for (const KvSnapshotAnswer& answer : answers) answer(snapshot_);
-}
-
-void EngineLoop::PublishKvEvents() {
-  if (kv_events_ == nullptr) return;
-  const size_t count = kv_events_->Publish(scheduler_.TakeKvEvents(), clock_());
-  if (metrics_ != nullptr) metrics_->OnKvEvents(count);
-}
-
 void EngineLoop::Abandon() {
+  while (!steps_.empty()) FinishStep();  // they use the scheduler's memory
   const absl::Status stopped = absl::UnavailableError("the server is shutting down");
   Inbox inbox = TakeInbox();
   for (Question& question : std::exchange(inbox.questions, {})) {
@@ -435,6 +376,7 @@ void EngineLoop::Abandon() {
   for (const auto& [spec, answer] : std::exchange(inbox.evictions, {})) answer(stopped);
   for (const auto& [spec, answer] : std::exchange(inbox.warms, {})) answer(stopped);
   for (const auto& [id, answer] : std::exchange(warms_, {})) answer(stopped);
+  for (const auto& [id, looking] : std::exchange(looking_warms_, {})) looking.answer(stopped);
   for (auto& [id, looking] : std::exchange(looking_, {})) {
     AdmitOne(std::move(looking.submission), looking.arrival, clock_());
   }

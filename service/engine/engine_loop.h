@@ -1,6 +1,10 @@
 // EngineLoop is the only code that knows both the scheduler and a backend. One turn of the ring:
 //
-//   inbox -> Submit/Cancel/OnCopyDone -> PlanStep -> StartCopies -> Run -> CommitStep -> streams
+//   inbox -> Submit/Cancel/OnCopyDone -> PlanStep -> StartCopies -> Launch, Wait -> CommitStep
+//         -> streams
+//
+// Where the backend takes two steps at a time, a turn launches the next one (PlanAhead) before it
+// waits for the oldest: the device goes on while tokens are delivered and requests come in.
 //
 // Data goes round in one direction. The backend never calls the scheduler, the scheduler calls
 // neither, and no RPC thread touches any of the three: they talk through the bounded inbox.
@@ -8,6 +12,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -37,6 +42,8 @@ struct EngineOptions {
   // KV events kept for those who subscribe; see KvEventLog. 0: none are collected. Needs
   // SchedulerOptions::kv_events.
   int64_t kv_event_capacity = 0;
+  // Steps launched before the oldest is waited for, as far as the backend takes so many; 1 or 2.
+  int max_steps_in_flight = 2;
   // Not owned; must outlive the loop. Null: nobody listens.
   RequestObserver* observer = nullptr;
   // Likewise.
@@ -117,7 +124,7 @@ class EngineLoop {
   // Blocks until there may be something to do, or until the scheduler's next deadline.
   void WaitForWork();
 
-  // No live requests and an empty inbox.
+  // No live requests, no step in flight and an empty inbox.
   bool idle() const;
 
   // Ends every live request, and answers every question, with UNAVAILABLE; for a stop that does not
@@ -139,6 +146,17 @@ class EngineLoop {
     RequestId request;
     size_t blocks = 0;
   };
+  struct FoundForWarm {
+    WarmId warm;
+    size_t blocks = 0;
+  };
+  // A warm-up that waits for what the finder says.
+  struct LookingWarm {
+    WarmSpec spec;
+    WarmAnswer answer;
+    RequestSpec request;  // the same prompt
+    PromptBlocks prompt;
+  };
   struct Question {
     RequestSpec spec;
     std::function<void(Explanation)> answer;
@@ -146,14 +164,15 @@ class EngineLoop {
   struct Inbox {
     std::vector<Submission> submissions;
     std::vector<Found> found;
+    std::vector<FoundForWarm> found_for_warms;
     std::vector<RequestId> cancels;
     std::vector<Question> questions;
     std::vector<KvSnapshotAnswer> snapshots;
     std::vector<std::pair<WarmSpec, WarmAnswer>> warms;
     std::vector<std::pair<EvictSpec, EvictAnswer>> evictions;
     bool empty() const {
-      return submissions.empty() && found.empty() && cancels.empty() && questions.empty() &&
-             snapshots.empty() && warms.empty() && evictions.empty();
+      return submissions.empty() && found.empty() && found_for_warms.empty() && cancels.empty() &&
+             questions.empty() && snapshots.empty() && warms.empty() && evictions.empty();
     }
   };
 
@@ -183,7 +202,11 @@ class EngineLoop {
   void AdmitOne(Submission submission, absl::Time arrival, absl::Time now);
   void ApplyFinishedCopies();
   void StartCopies(const StepPlan& plan);
-  void RunStep(const StepPlan& plan);
+  // Returns whether there was anything to do.
+  bool PlanAndLaunch();
+  void LaunchAhead();
+  // Waits for the oldest step in flight, and commits it.
+  void FinishStep();
   void NoteLoss(const absl::Status& status);
   bool Deliver();  // false: there was nothing, and Publish() was not called
   void DeliverOne(Event event);
@@ -194,6 +217,10 @@ class EngineLoop {
   void Publish();
   void PublishKvEvents();
   void Control(Inbox& inbox, absl::Time now);
+  // As LookFor().
+  bool LookForWarm(WarmSpec& spec, WarmAnswer& answer);
+  void TakeFoundForWarm(const FoundForWarm& found, absl::Time now);
+  void StartWarm(WarmSpec spec, WarmAnswer answer, absl::Time now);
   void AnswerWarms();
   void AnswerSnapshots(const std::vector<KvSnapshotAnswer>& answers, absl::Time now);
 
@@ -207,7 +234,9 @@ class EngineLoop {
   // Engine thread only.
   absl::flat_hash_map<RequestId, Client> clients_;
   absl::flat_hash_map<RequestId, Looking> looking_;
+  absl::flat_hash_map<WarmId, LookingWarm> looking_warms_;
   absl::flat_hash_map<CopyId, CopyUnderWay> copies_;
+  std::deque<StepPlan> steps_;                     // in flight, oldest first
   absl::flat_hash_map<WarmId, WarmAnswer> warms_;  // under way
   WarmId next_warm_{0};
   absl::Time published_ = absl::InfinitePast();

@@ -19,6 +19,16 @@ TEST_P(SchedulerPropertyTest, NeverReadsForeignKvAndEndsEveryRequestOnce) {
   }
 }
 
+TEST_P(SchedulerPropertyTest, StepsPlannedAheadChangeNoTokenAndLeaveNothing) {
+  for (uint64_t i = 0; i < kSeedsPerCase; ++i) {
+    const uint64_t seed = GetParam() * kSeedsPerCase + i;
+    WorldOptions options = RandomWorldOptions(seed);
+    options.ahead = seed % 3 == 0 ? 1.0 : 0.6;
+    SchedulerWorld world(options, seed);
+    ASSERT_EQ(world.Run(), "") << "seed " << seed;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, SchedulerPropertyTest, ::testing::Range<uint64_t>(0, 20),
                          [](const auto& group) { return "Group" + std::to_string(group.param); });
 
@@ -30,6 +40,25 @@ TEST(SchedulerDeterminismTest, SameCallsGiveTheSameDecisions) {
     ASSERT_EQ(second.Run(), "") << "seed " << seed;
     EXPECT_EQ(first.trace(), second.trace()) << "seed " << seed;
   }
+}
+
+// Ahead or not: every kind of end, queues that wait beside, results that nobody wants any more.
+TEST(SchedulerCoverageTest, RandomSchedulesPlanAheadInEverySituation) {
+  int64_t steps = 0;
+  int64_t discarded = 0;
+  std::array<int64_t, kFinishReasonCount> finished{};
+  for (uint64_t seed = 0; seed < 900; ++seed) {
+    WorldOptions options = RandomWorldOptions(seed);
+    options.ahead = 1;
+    SchedulerWorld world(options, seed);
+    ASSERT_EQ(world.Run(), "") << "seed " << seed;
+    steps += world.final_stats().steps_ahead;
+    discarded += world.discarded();
+    for (size_t i = 0; i < finished.size(); ++i) finished[i] += world.final_stats().finished[i];
+  }
+  EXPECT_GT(steps, 10000);
+  EXPECT_GT(discarded, 500);
+  for (size_t i = 0; i < finished.size(); ++i) EXPECT_GT(finished[i], 20) << "reason " << i;
 }
 
 // The random schedules are only worth something if they get everywhere.

@@ -42,7 +42,7 @@ void SchedulerWorld::Act() {
       if (copies_.empty()) return;
       return FinishCopy(static_cast<size_t>(Pick(0, static_cast<int64_t>(copies_.size()) - 1)));
     default:
-      return step_.has_value() ? Commit() : Plan();
+      return PlanOrCommit();
   }
 }
 
@@ -135,13 +135,37 @@ void SchedulerWorld::CancelSome() {
 
 // ---- Steps -----------------------------------------------------------------------------------
 
+void SchedulerWorld::PlanOrCommit() {
+  if (steps_.empty()) return Plan();
+  if (steps_.size() == 1 && options_.ahead > 0 && Chance(options_.ahead)) return PlanAhead();
+  Commit();
+}
+
 void SchedulerWorld::Plan() {
   StepPlan plan = scheduler_.PlanStep(now_);
   Note(static_cast<uint64_t>(plan.id.value()));
+  Begin(std::move(plan));
+}
+
+void SchedulerWorld::PlanAhead() {
+  StepPlan plan = scheduler_.PlanAhead(now_);
+  if (plan.sequences.empty()) {
+    if (!plan.copies.empty() || !plan.revoked.empty()) Fail("an empty plan ahead moves blocks");
+    AfterCall();
+    return Commit();
+  }
+  Note(static_cast<uint64_t>(plan.id.value()) + 7);
+  for (const Copy& copy : plan.copies) {
+    if (copy.direction == LinkDirection::kHostToDevice) Fail("a load is planned ahead");
+  }
+  Begin(std::move(plan));
+}
+
+void SchedulerWorld::Begin(StepPlan plan) {
   RevokeCopies(plan);
   for (const Copy& copy : plan.copies) StartCopy(copy);
   CheckNotIdle(plan);
-  doomed_.clear();
+  Step step;
   Tokens total;
   std::set<RequestId> seen;
   for (const SequenceWork& work : plan.sequences) {
@@ -159,9 +183,12 @@ void SchedulerWorld::Plan() {
       const CopyUnderWay* copy = FindCopy(id);
       return copy != nullptr && copy->fails;
     });
-    doomed_.push_back(doomed ? 1 : 0);
+    step.doomed.push_back(doomed ? 1 : 0);
   }
-  if (!plan.sequences.empty()) step_ = std::move(plan);
+  if (!plan.sequences.empty()) {
+    step.plan = std::move(plan);
+    steps_.push_back(std::move(step));
+  }
   AfterCall();
 }
 
@@ -169,6 +196,8 @@ void SchedulerWorld::Plan() {
 void SchedulerWorld::WriteBack(const SequenceWork& work, bool good) {
   const Request& request = requests_.at(work.request);
   for (size_t p = work.first.size(); p < (work.first + work.count).size(); ++p) {
+    // A request that ended has not got the token that this would be the KV of.
+    good = good && p < request.content.size();
     device_[work.blocks[p / width_].index()][p % width_] = good ? request.content[p] : kGarbage;
   }
 }
@@ -179,14 +208,16 @@ SequenceResult SchedulerWorld::ResultOf(const SequenceWork& work, bool doomed, b
   if (fails) result.status = absl::DataLossError("injected");
   WriteBack(work, step_ok && !fails);
   if (!step_ok || fails || !work.sample) return result;
-  Request& request = requests_.at(work.request);
+  const Request& request = requests_.at(work.request);
   const TokenId token = Draw(request, work.output_index);
   result.sampled = SampledToken{token, 0.0F, {}};
   return result;
 }
 
 void SchedulerWorld::Commit() {
-  StepPlan plan = *std::exchange(step_, std::nullopt);
+  const Step step = std::move(steps_.front());
+  steps_.pop_front();
+  const StepPlan& plan = step.plan;
   StepResult result;
   result.id = plan.id;
   result.started = now_;
@@ -198,11 +229,12 @@ void SchedulerWorld::Commit() {
     const SequenceWork& work = plan.sequences[i];
     const Request& request = requests_.at(work.request);
     // Memory of the plan must still be there and unchanged, even if the request was cancelled.
-    if (!std::equal(work.tokens.begin(), work.tokens.end(), request.tokens.begin(),
-                    request.tokens.end())) {
+    if (work.tokens.size() > request.tokens.size() ||
+        !std::equal(work.tokens.begin(), work.tokens.end(), request.tokens.begin())) {
       return Fail("tokens of the step changed under way");
     }
-    SequenceResult r = ResultOf(work, doomed_[i] != 0, step_ok);
+    discarded_ += request.ended ? 1 : 0;
+    SequenceResult r = ResultOf(work, step.doomed[i] != 0, step_ok);
     if (step_ok) result.sequences.push_back(std::move(r));
   }
   scheduler_.CommitStep(result, now_);
@@ -257,6 +289,7 @@ void SchedulerWorld::StartCopy(const Copy& copy) {
       Fail(absl::StrCat("copy ", copy.id.value(), " moves garbage from block ",
                         pair.source.value()));
     }
+    if (copy.direction == LinkDirection::kHostToDevice) CheckUntouched(pair.target, RequestId());
     Slots& target = (*TargetPool(copy.direction))[pair.target.index()];
     std::fill(target.begin(), target.end(), kGarbage);
     Note(static_cast<uint64_t>(pair.source.value() * 4096 + pair.target.value()));
@@ -296,22 +329,20 @@ void SchedulerWorld::FinishCopy(size_t which) {
 
 void SchedulerWorld::Drain() {
   for (int i = 0; i < 100000 && failure_.empty(); ++i) {
-    if (scheduler_.idle() && copies_.empty() && !step_.has_value()) {
+    if (scheduler_.idle() && copies_.empty() && steps_.empty()) {
       now_ += absl::Hours(2);  // no pin lasts longer
       Plan();                  // stores planned by the last commits
       const SchedulerStats stats = scheduler_.stats();
       const bool pinned = stats.device.pinned + stats.host.pinned > Blocks(0);
-      if (!copies_.empty() || step_.has_value() || pinned || !warms_.empty()) continue;
+      if (!copies_.empty() || !steps_.empty() || pinned || !warms_.empty()) continue;
       return CheckDrained();
     }
     now_ += absl::Milliseconds(1);
     // Copies are served now and then, so that parked requests wait and joins happen.
     if (!copies_.empty() && Chance(0.4)) {
       FinishCopy(static_cast<size_t>(Pick(0, static_cast<int64_t>(copies_.size()) - 1)));
-    } else if (step_.has_value()) {
-      Commit();
     } else {
-      Plan();
+      PlanOrCommit();
     }
   }
   Fail("does not drain");

@@ -9,14 +9,17 @@
 // over blocks being read, use of failed or revoked loads, and gaps of a split plan that are read
 // before they are computed, without knowing how the scheduler works.
 //
+// Steps may be planned ahead: then the content of the token that nobody knows yet is the one that
+// the step before draws, and results of requests that have ended meanwhile go nowhere.
+//
 // After every call: Scheduler::CheckInvariants(), tier counts, token order, exactly one end per
 // request, no idle step while something could run.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
-#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -41,6 +44,7 @@ struct WorldOptions {
   double cancels = 0.05;  // probability per action
   double deadlines = 0;   // share of requests that have one
   double control = 0;     // probability per action of a Warm() or an Evict()
+  double ahead = 0;       // probability that a step under way is followed by a PlanAhead()
 };
 
 // Options drawn from a seed: tiny pools, with and without a host tier, all features mixed.
@@ -56,6 +60,8 @@ class SchedulerWorld {
   // A digest of every decision and event so far.
   uint64_t trace() const { return trace_; }
   const SchedulerStats& final_stats() const { return final_stats_; }
+  // Sequences of steps planned ahead whose result had nobody left to go to.
+  int64_t discarded() const { return discarded_; }
 
  private:
   using Slots = std::vector<uint64_t>;
@@ -88,7 +94,17 @@ class SchedulerWorld {
   void Warm();
   void Evict();
   void HearWarm(const WarmResult& result);
+  // A step under way, and what becomes of it.
+  struct Step {
+    StepPlan plan;
+    std::vector<uint8_t> doomed;  // per sequence
+  };
+
   void Plan();
+  void PlanAhead();
+  void PlanOrCommit();
+  // Takes over what a plan says. `plan` has sequences or copies.
+  void Begin(StepPlan plan);
   void Commit();
   void FinishCopy(size_t which);
   void Drain();
@@ -96,6 +112,12 @@ class SchedulerWorld {
   void StartCopy(const Copy& copy);
   void RevokeCopies(const StepPlan& plan);
   void CheckWork(const SequenceWork& work);
+  // Of one whose last token the step under way draws.
+  void CheckUnknownToken(const SequenceWork& work);
+  // That no step under way touches a block that `work` or a copy writes; but for the same request.
+  void CheckUntouched(BlockId block, RequestId writer);
+  // Whether the step under way writes this token's KV for the same request, in the same place.
+  bool WrittenBefore(const SequenceWork& work, size_t token) const;
   void CheckPlaces(const SequenceWork& work);
   void CheckReads(const Request& request, const SequenceWork& work);
   // What slot `slot` of a device block holds, or will once the loads `work` lists have arrived.
@@ -135,9 +157,9 @@ class SchedulerWorld {
   std::map<WarmId, Tokens> warms_;  // prompts under way
   int64_t next_warm_ = 0;
   int64_t next_request_ = 0;
-  std::optional<StepPlan> step_;
-  std::vector<uint8_t> doomed_;  // per sequence of step_
+  std::deque<Step> steps_;  // under way, oldest first
   CopyId last_copy_;
+  int64_t discarded_ = 0;
   std::string failure_;
   uint64_t trace_ = 0;
   SchedulerStats final_stats_;

@@ -42,17 +42,20 @@ void SchedulerWorld::CheckWork(const SequenceWork& work) {
   const Request& request = it->second;
   const size_t end = (work.first + work.count).size();
   if (work.count <= Tokens(0)) return Fail("empty work");
-  if (work.tokens.size() < end || work.blocks.size() * width_ < end) {
+  const bool unknown = work.previous_row >= 0;
+  const size_t known = request.tokens.size() + (unknown ? 1 : 0);
+  if (work.tokens.size() + (unknown ? 1 : 0) < end || work.blocks.size() * width_ < end) {
     return Fail("too few tokens or blocks for the work");
   }
   if (!std::equal(work.tokens.begin(), work.tokens.end(), request.tokens.begin(),
                   request.tokens.end())) {
     return Fail("the step has other tokens than the request");
   }
-  if (work.sample != (end == request.tokens.size()) || work.sample != (work.sampling != nullptr)) {
+  if (work.sample != (end == known) || work.sample != (work.sampling != nullptr)) {
     return Fail("a draw is missing or too early");
   }
-  const int64_t outputs = static_cast<int64_t>(request.tokens.size() - request.prompt);
+  if (unknown) CheckUnknownToken(work);
+  const int64_t outputs = static_cast<int64_t>(known - request.prompt);
   if (work.output_index != outputs || work.prompt.size() != request.prompt) {
     return Fail("wrong output index or prompt length");
   }
@@ -62,6 +65,44 @@ void SchedulerWorld::CheckWork(const SequenceWork& work) {
   Note(static_cast<uint64_t>(work.request.value()));
   Note(static_cast<uint64_t>(work.first.value() * 1000 + work.count.value()));
   for (const BlockId block : work.blocks) Note(static_cast<uint64_t>(block.value()));
+}
+
+void SchedulerWorld::CheckUnknownToken(const SequenceWork& work) {
+  if (steps_.empty()) return Fail("a token of no step");
+  const std::vector<SequenceWork>& before = steps_.back().plan.sequences;
+  const auto row = static_cast<size_t>(work.previous_row);
+  if (row >= before.size() || before[row].request != work.request || !before[row].sample) {
+    return Fail("a token that nobody draws");
+  }
+  const Request& request = requests_.at(work.request);
+  if (work.count != Tokens(1) || before[row].first + before[row].count != work.first) {
+    Fail("the token drawn is not the next one");
+  }
+  if (before[row].output_index + 1 != work.output_index || work.output_index >= request.max_new) {
+    Fail("a draw behind the last one");
+  }
+}
+
+bool SchedulerWorld::WrittenBefore(const SequenceWork& work, size_t token) const {
+  for (const Step& step : steps_) {
+    for (const SequenceWork& w : step.plan.sequences) {
+      if (w.request != work.request) continue;
+      return token >= w.first.size() && token < (w.first + w.count).size() &&
+             w.blocks[token / width_] == work.blocks[token / width_];
+    }
+  }
+  return false;
+}
+
+void SchedulerWorld::CheckUntouched(BlockId block, RequestId writer) {
+  for (const Step& step : steps_) {
+    for (const SequenceWork& w : step.plan.sequences) {
+      const bool uses = std::find(w.blocks.begin(), w.blocks.end(), block) != w.blocks.end();
+      if (uses && w.request != writer) {
+        Fail(absl::StrCat("block ", block.value(), " is written while a step uses it"));
+      }
+    }
+  }
 }
 
 // Every block is on the device or, if it lies before the work, on the host; and only once.
@@ -104,6 +145,7 @@ uint64_t SchedulerWorld::ContentFor(const SequenceWork& work, BlockId block, siz
 
 void SchedulerWorld::CheckReads(const Request& request, const SequenceWork& work) {
   for (size_t p = 0; p < work.first.size(); ++p) {
+    if (WrittenBefore(work, p)) continue;
     const BlockId block = work.blocks[p / width_];
     const uint64_t content = block.valid()
                                  ? ContentFor(work, block, p % width_)
@@ -120,6 +162,7 @@ void SchedulerWorld::CheckWrites(const SequenceWork& work) {
   const size_t end_block = ((work.first + work.count).size() + width_ - 1) / width_;
   for (size_t i = first_block; i < end_block; ++i) {
     const BlockId block = work.blocks[i];
+    CheckUntouched(block, work.request);
     for (const CopyUnderWay& c : copies_) {
       for (const Copy::Pair& pair : c.copy.blocks) {
         const bool target = c.copy.direction == LinkDirection::kHostToDevice;

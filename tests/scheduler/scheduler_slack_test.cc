@@ -132,6 +132,55 @@ TEST(SchedulerSlackTest, ASlowDiskIsNotWaitedFor) {
   d.Drain();
 }
 
+// Documents of 60 tokens, 0.6 s to compute, the first of which are on a disk that should take less
+// than 0.1 s for one.
+SchedulerOptions QuickDiskOptions() {
+  SchedulerOptions options = SlackOptions(20, 20);
+  options.disk_blocks = Blocks(200);
+  options.cost.per_token = Seconds(0.01);
+  options.cost.kv_bytes_per_token = Bytes(16);
+  options.cost.links[static_cast<size_t>(LinkDirection::kDiskToHost)] = {
+      Seconds(1e-4), Seconds(0), Seconds(0)};  // 64 bytes a block
+  return options;
+}
+
+void FillDisk(SchedulerDriver& d) {
+  for (int id = 1; id <= 6; ++id) {
+    d.Submit(id, Document(id, 60), 4);
+    d.Drain();
+  }
+  ASSERT_GT(d.scheduler.stats().disk.cached, Blocks(0));
+}
+
+// A read that takes somewhat longer than its price is no reason to compute everything.
+TEST(SchedulerSlackTest, ADiskThatIsLateIsWaitedForAndThenUsed) {
+  SchedulerDriver d(QuickDiskOptions());
+  FillDisk(d);
+  d.Submit(7, Document(1, 60), 4);
+  for (int i = 0; i < 4; ++i) {  // three times as long as predicted
+    d.Plan();
+    EXPECT_FALSE(d.InPlan(7)) << i;
+    d.now += absl::Milliseconds(90);
+  }
+  EXPECT_EQ(d.Count(Decision::kWaitStaging), 4);
+  d.EndSlowCopies(absl::Milliseconds(360));
+  d.Drain();
+  EXPECT_GE(CachedOn(*d.FinishOf(7), Tier::kDisk), Tokens(48));
+}
+
+TEST(SchedulerSlackTest, ADiskThatHangsIsNotWaitedForLongerThanComputingTakes) {
+  SchedulerDriver d(QuickDiskOptions());
+  FillDisk(d);
+  d.Submit(7, Document(1, 60), 4);
+  d.Plan();
+  EXPECT_FALSE(d.InPlan(7));
+  d.now += absl::Milliseconds(750);  // due after 0.1 s at most, computed in 0.6 s
+  d.Plan();
+  EXPECT_TRUE(d.InPlan(7));
+  d.Commit();
+  d.Drain();
+}
+
 // The front of a prefix was evicted, its end is still on the device: where loading is not worth it,
 // the front alone is computed again.
 TEST(SchedulerSlackTest, OnlyTheHoleInAPrefixIsComputedAgain) {

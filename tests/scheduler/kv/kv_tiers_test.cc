@@ -73,6 +73,26 @@ TEST_F(KvDiskTest, SpillsUnderWayAreBoundedAndGoOnLater) {
   EXPECT_THAT(sizes, ::testing::ElementsAre(4, 3, 1));
 }
 
+// A codec refuses one block of four: the others are on the host, and go on to the disk.
+TEST_F(KvDiskTest, AStoreThatFailsForSomeBlocksKeepsTheOthers) {
+  Prompt p(kDocument);
+  Compute(&p, 4);
+  std::vector<Copy> copies = Take();
+  ASSERT_THAT(copies, SizeIs(1));
+  const std::vector<int32_t> failed = {2};
+  cache_.OnCopyDone(copies[0].id, CopyOutcome::kFailed, failed);
+  EXPECT_EQ(cache_.host().free(), Blocks(1));
+  Check({&p});
+  copies = Take();
+  ASSERT_THAT(copies, SizeIs(1));
+  EXPECT_EQ(copies[0].direction, LinkDirection::kHostToDisk);
+  EXPECT_THAT(copies[0].blocks, SizeIs(3));
+  cache_.OnCopyDone(copies[0].id, true);
+  EXPECT_EQ(cache_.disk().cached(), Blocks(3));
+  Release(&p);
+  Check({});
+}
+
 TEST_F(KvDiskTest, AFailedSpillLeavesTheHostCopyAlone) {
   Prompt p(kDocument);
   Compute(&p, 4);

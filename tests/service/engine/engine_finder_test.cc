@@ -147,5 +147,56 @@ TEST_F(EngineFinderTest, AnEngineThatStopsEndsThoseThatWait) {
   EXPECT_TRUE(absl::IsUnavailable(events.back().finish->status));
 }
 
+class EngineWarmFinderTest : public EngineFinderTest {
+ protected:
+  void Warm(int prompt) {
+    WarmSpec spec;
+    for (int i = 0; i < prompt; ++i) spec.tokens.push_back(static_cast<TokenId>(i));
+    spec.tier = Tier::kHost;
+    EXPECT_THAT(loop_.Warm(std::move(spec),
+                           [this](absl::StatusOr<WarmResult> result) {
+                             answers_.push_back(std::move(result));
+                           }),
+                IsOk());
+    RunUntilQuiet();
+  }
+
+  std::vector<absl::StatusOr<WarmResult>> answers_;
+};
+
+TEST_F(EngineWarmFinderTest, WhatIsNotKnownHereIsAskedForAndMovedToTheTier) {
+  Warm(96);
+  ASSERT_THAT(finder_.asked, SizeIs(1));
+  EXPECT_THAT(finder_.asked[0].blocks, SizeIs(6)) << "all of its blocks, the last one too";
+  EXPECT_THAT(answers_, IsEmpty());
+  EXPECT_FALSE(loop_.idle());
+  finder_.asked[0].answer(4);
+  RunUntilQuiet();
+  EXPECT_THAT(finder_.bound, SizeIs(4));
+  ASSERT_THAT(answers_, SizeIs(1));
+  ASSERT_THAT(answers_[0], IsOk());
+  EXPECT_EQ(answers_[0]->ready, Tokens(64));
+  EXPECT_EQ(answers_[0]->missing, Tokens(32));
+  EXPECT_TRUE(loop_.idle());
+}
+
+TEST_F(EngineWarmFinderTest, WithoutUseInAskingWhatIsHereCounts) {
+  finder_.on = false;
+  Warm(96);
+  ASSERT_THAT(answers_, SizeIs(1));
+  ASSERT_THAT(answers_[0], IsOk());
+  EXPECT_EQ(answers_[0]->missing, Tokens(96));
+}
+
+TEST_F(EngineWarmFinderTest, AnEngineThatStopsAnswersThoseThatWait) {
+  Warm(96);
+  loop_.Abandon();
+  ASSERT_THAT(answers_, SizeIs(1));
+  EXPECT_TRUE(absl::IsUnavailable(answers_[0].status()));
+  finder_.asked[0].answer(4);  // nobody listens
+  RunUntilQuiet();
+  EXPECT_THAT(answers_, SizeIs(1));
+}
+
 }  // namespace
 }  // namespace sluice::testing
