@@ -21,6 +21,7 @@
 #include "backend/cuda/step_runner.h"
 #include "backend/cuda/weights/device_weights.h"
 #include "backend/kv/kv_codec.h"
+#include "backend/kv/storage_link.h"
 #include "scheduler/base/check.h"
 #include "scheduler/base/status_macros.h"
 
@@ -35,7 +36,6 @@ using cuda::DeviceHealth;
 using cuda::DeviceWeights;
 using cuda::Forward;
 using cuda::GemmEngine;
-using cuda::KvType;
 using cuda::MemoryAccount;
 using cuda::PinnedPool;
 using cuda::StallWatch;
@@ -51,6 +51,24 @@ absl::Status OutOfRange(const char* option, int64_t value, const char* want) {
 
 Blocks MostBlocks(const CudaBackendOptions& options) {
   return Blocks(kMostSlots / options.tokens_per_block.value());
+}
+
+absl::Status CheckCodecs(KvCodecKind device, KvCodecKind host) {
+  if (device == KvCodecKind::kInt4) {
+    return absl::UnimplementedError(
+        "the CUDA kernels know no int4; use --kv-cache-dtype=auto, fp8 or int8");
+  }
+  if (host == KvCodecKind::kInt4) {
+    return absl::UnimplementedError(
+        "the CUDA kernels know no int4; use --kv-host-codec=raw, fp8 or int8");
+  }
+  if (device == KvCodecKind::kRaw || host == KvCodecKind::kRaw || host == device) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "KV is ", CudaBackend::KvDType(device), " on the device and cannot become ",
+      CudaBackend::KvDType(host),
+      " on the host: nothing is rounded twice; use --kv-host-codec=raw, which keeps the bytes"));
 }
 
 absl::Status Validate(const ModelConfig& config, const CudaBackendOptions& options) {
@@ -72,10 +90,7 @@ absl::Status Validate(const ModelConfig& config, const CudaBackendOptions& optio
   if (options.max_step_tokens < Tokens(1)) {
     return OutOfRange("max_step_tokens", options.max_step_tokens.value(), "at least 1");
   }
-  if (options.host_codec == KvCodecKind::kInt4) {
-    return absl::UnimplementedError(
-        "the CUDA kernels know no int4; use --kv-host-codec=raw, fp8 or int8");
-  }
+  SLUICE_RETURN_IF_ERROR(CheckCodecs(options.device_codec, options.host_codec));
   return cuda::CheckSupported(config);
 }
 
@@ -88,19 +103,38 @@ class CudaBackendImpl : public Backend {
 
   const BackendInfo& info() const override { return info_; }
   void SetCopyListener(std::function<void()> on_done) override {
+    storage_.SetCopyListener(on_done);
     link_->SetListener(std::move(on_done));
   }
-  void StartCopies(std::span<const Copy> copies) override { link_->Start(copies, compute_.get()); }
-  void RevokeCopies(std::span<const CopyId> copies) override { link_->Revoke(copies); }
-  std::vector<CopyResult> TakeFinishedCopies() override { return link_->TakeFinished(); }
-  StepResult Run(const StepPlan& plan) override;
+  void StartCopies(std::span<const Copy> copies) override {
+    storage_.StartCopies(copies,
+                         [this](std::span<const Copy> own) { link_->Start(own, compute_.get()); });
+  }
+  void RevokeCopies(std::span<const CopyId> copies) override {
+    link_->Revoke(copies);
+    storage_.RevokeCopies(copies);
+  }
+  void ForgetDiskBlocks(std::span<const BlockId> slots) override {
+    storage_.ForgetDiskBlocks(slots);
+  }
+  std::vector<CopyResult> TakeFinishedCopies() override;
+  StepResult Run(const StepPlan& plan) override {
+    Launch(plan);
+    return Wait();
+  }
+  void Launch(const StepPlan& plan) override;
+  StepResult Wait() override { return runner_->Wait(); }
   ActivitySnapshot activity() override { return meter_.Snapshot(options_.clock()); }
 
  private:
   absl::Status StartModel(const Checkpoint& checkpoint);
   absl::StatusOr<Blocks> DeviceBlocks() const;
+  KvCodecKind HostCodec() const {
+    return CudaBackend::HostCodec(options_.device_codec, options_.host_codec);
+  }
   absl::Status AllocatePools();
   absl::Status StartLink();
+  absl::Status OpenStorage();
   absl::Status FillInfo();
 
   const ModelConfig config_;
@@ -120,6 +154,7 @@ class CudaBackendImpl : public Backend {
   DeviceBuffer device_pool_;
   std::unique_ptr<PinnedPool> host_pool_;
   std::unique_ptr<CudaLink> link_;
+  StorageLink storage_;
   std::unique_ptr<StallWatch> stalls_;
   std::unique_ptr<StepRunner> runner_;
 };
@@ -130,6 +165,7 @@ absl::Status CudaBackendImpl::Init(const Checkpoint& checkpoint) {
   SLUICE_RETURN_IF_ERROR(StartModel(checkpoint));
   SLUICE_RETURN_IF_ERROR(AllocatePools());
   SLUICE_RETURN_IF_ERROR(StartLink());
+  SLUICE_RETURN_IF_ERROR(OpenStorage());
   stalls_ = std::make_unique<StallWatch>(*context_, meter_, options_.clock);
   runner_ = std::make_unique<StepRunner>(
       StepRunner::Parts{*forward_, *link_, *stalls_, health_, account_, compute_.get()},
@@ -142,9 +178,11 @@ absl::Status CudaBackendImpl::StartModel(const Checkpoint& checkpoint) {
   // Copies know no priorities, and the gather kernels of the link are short: they go first.
   SLUICE_ASSIGN_OR_RETURN(compute_, Stream::Create(context_->lowest_priority()));
   SLUICE_ASSIGN_OR_RETURN(
-      weights_, DeviceWeights::Load(config_, checkpoint, compute_.get(), options_.weight_piece,
-                                    account_, options_.progress));
-  SLUICE_ASSIGN_OR_RETURN(gemm_, cuda::MakeServingGemmEngine());
+      weights_,
+      DeviceWeights::Load(
+          config_, checkpoint, compute_.get(), options_.weight_piece, account_, options_.progress,
+          options_.fp8_weights ? cuda::WeightType::kFp8E4m3 : cuda::WeightType::kBf16));
+  SLUICE_ASSIGN_OR_RETURN(gemm_, cuda::MakeServingGemmEngine(options_.batch_invariant));
   cuda::ForwardOptions forward;
   forward.max_positions = options_.max_model_len;
   forward.max_rows = options_.max_step_tokens;
@@ -161,14 +199,16 @@ absl::StatusOr<Blocks> CudaBackendImpl::DeviceBlocks() const {
   request.total = memory.total;
   request.free = memory.free;
   request.utilization = options_.gpu_memory_utilization;
-  request.block = cuda::BlockBytes(config_, options_.tokens_per_block, KvType::kHalf);
+  request.block =
+      cuda::BlockBytes(config_, options_.tokens_per_block, cuda::TypeOf(options_.device_codec));
   request.most = MostBlocks(options_);
   return cuda::DevicePoolBlocks(request);
 }
 
 absl::Status CudaBackendImpl::AllocatePools() {
-  pools_.page = cuda::PageShape(config_, options_.tokens_per_block, KvType::kHalf);
-  pools_.host_type = cuda::HostType(options_.host_codec);
+  pools_.page =
+      cuda::PageShape(config_, options_.tokens_per_block, cuda::TypeOf(options_.device_codec));
+  pools_.host_type = cuda::TypeOf(HostCodec());
   pools_.layers = config_.layers;
   SLUICE_ASSIGN_OR_RETURN(pools_.device_blocks, DeviceBlocks());
   pools_.host_blocks = options_.host_blocks;
@@ -189,6 +229,9 @@ absl::Status CudaBackendImpl::AllocatePools() {
 
 absl::Status CudaBackendImpl::StartLink() {
   cuda::CudaLinkOptions link;
+  link.rate = options_.link.rate;
+  link.per_descriptor = options_.link.per_descriptor;
+  link.kernel_below = options_.link.kernel_below;
   link.host_pool = host_pool_.get();
   link.clock = options_.clock;
   SLUICE_ASSIGN_OR_RETURN(link_,
@@ -196,44 +239,68 @@ absl::Status CudaBackendImpl::StartLink() {
   return absl::OkStatus();
 }
 
+// The host may use its pool before all of it is pinned; what never will be is not worth filling.
+absl::Status CudaBackendImpl::OpenStorage() {
+  const Bytes block = pools_.host_block_bytes();
+  StorageLinkOptions storage;
+  storage.store = options_.disk;
+  storage.blocks = cuda::ShapeOfBlocks(config_, options_.tokens_per_block);
+  storage.host_codec = HostCodec();
+  storage.stored_codec = CudaBackend::HostCodec(options_.device_codec, options_.disk_codec);
+  storage.link.host = [this, block](BlockId id) {
+    return std::span<std::byte>(pools_.HostPage(0, id.value()), block.size());
+  };
+  storage.link.fillable = [this, block](BlockId id) {
+    return host_pool_->Usable(Bytes((id.value() + 1) * block.value()));
+  };
+  storage.link.host_blocks = options_.host_blocks;
+  storage.link.log = options_.disk_log;
+  storage.link.clock = options_.clock;
+  return storage_.Open(std::move(storage), meter_);
+}
+
+std::vector<CopyResult> CudaBackendImpl::TakeFinishedCopies() {
+  std::vector<CopyResult> finished = link_->TakeFinished();
+  storage_.TakeFinished(&finished);
+  return finished;
+}
+
 absl::Status CudaBackendImpl::FillInfo() {
   info_.name = "cuda";
   info_.device = absl::StrCat(context_->Describe(), ", ", std::string(gemm_->name()));
   info_.dtype = "bf16";
-  info_.geometry =
-      CudaBackend::HostGeometry(config_, options_.tokens_per_block, options_.host_codec);
+  if (options_.fp8_weights) absl::StrAppend(&info_.dtype, ", fp8 weights");
+  if (options_.device_codec != KvCodecKind::kRaw) {
+    absl::StrAppend(&info_.dtype, ", ", CudaBackend::KvDType(options_.device_codec), " KV");
+  }
+  info_.geometry = CudaBackend::HostGeometry(config_, options_.tokens_per_block, HostCodec());
   info_.device_block_bytes = pools_.device_block_bytes();
-  const KvShape shape = {config_.layers, options_.tokens_per_block.value(), config_.kv_heads,
-                         config_.head_dim, KvElement::kBF16};
-  SLUICE_ASSIGN_OR_RETURN(const KvCodec codec,
-                          KvCodec::Create(shape, {.kind = options_.host_codec}));
+  const KvShape shape = cuda::ShapeOfBlocks(config_, options_.tokens_per_block);
+  SLUICE_ASSIGN_OR_RETURN(const KvCodec codec, KvCodec::Create(shape, {.kind = HostCodec()}));
   SLUICE_CHECK(codec.encoded_block_bytes() == pools_.host_block_bytes());
   info_.host_codec = codec.name();
   info_.device_blocks = pools_.device_blocks;
   info_.host_blocks = pools_.host_blocks;
+  if (options_.disk != nullptr) {
+    info_.disk_blocks = options_.disk->shape().slots;
+    info_.disk = options_.disk->description();
+    info_.storage_tier = options_.disk->tier();
+    info_.storage_place = options_.disk->place();
+    info_.disk_block_bytes = options_.disk->shape().payload;
+  }
   info_.layers = config_.layers;
   info_.vocab_size = config_.vocab;
+  info_.max_steps_in_flight = StepRunner::kMaxInFlight;
   // Attention reads one type of KV.
   info_.attends_in_place =
       host_pool_ != nullptr && !pools_.quantizes() && context_->info().host_addresses;
   return absl::OkStatus();
 }
 
-StepResult CudaBackendImpl::Run(const StepPlan& plan) {
+void CudaBackendImpl::Launch(const StepPlan& plan) {
   cuda::CheckStep(plan, info_, {options_.max_model_len, options_.max_step_tokens, config_.vocab});
-  StepResult result;
-  result.id = plan.id;
-  result.started = options_.clock();
-  result.sequences.resize(plan.sequences.size());
-  meter_.BeginCompute(result.started);
   // CUDA's current device belongs to a thread, and the engine has one of its own.
-  result.status = context_->MakeCurrent();
-  if (result.status.ok()) result.status = runner_->Run(plan, result);
-  if (health_.lost()) result.status = health_.status();
-  if (!result.status.ok()) result.sequences.clear();
-  result.finished = options_.clock();
-  meter_.EndCompute(result.finished);
-  return result;
+  runner_->Launch(plan, health_.Note(cudaSetDevice(context_->info().ordinal), "cudaSetDevice"));
 }
 
 }  // namespace

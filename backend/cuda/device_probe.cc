@@ -219,20 +219,17 @@ class RealCudaProbe final : public CudaProbe {
   std::unique_ptr<GemmEngine> gemm_;
 };
 
-// The queries of a step and where the KV of each sequence lies: one range, its blocks side by side.
+// The queries of a step and where the KV of each sequence lies: its blocks side by side.
 struct ProbeSequences {
   std::vector<int32_t> table;
-  std::vector<AttentionRange> ranges;
   std::vector<AttentionSequence> sequences;
 
   explicit ProbeSequences(const CudaProbeAttention& shape) {
     const auto total = static_cast<int32_t>(shape.before + shape.count);
     const auto blocks = static_cast<int32_t>((total + kBlockTokens - 1) / kBlockTokens);
-    ranges.reserve(static_cast<size_t>(shape.sequences));
     for (int32_t s = 0; s < shape.sequences; ++s) {
-      ranges.push_back({0, total, 0, s * blocks});
       sequences.push_back({static_cast<int32_t>(s * shape.count), static_cast<int32_t>(shape.count),
-                           static_cast<int32_t>(shape.before), std::span(&ranges.back(), 1)});
+                           static_cast<int32_t>(shape.before), s * blocks});
       for (int32_t b = 0; b < blocks; ++b) table.push_back(s * blocks + b);
     }
   }

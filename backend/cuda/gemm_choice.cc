@@ -9,7 +9,8 @@
 
 namespace sluice::cuda {
 
-absl::StatusOr<std::unique_ptr<GemmEngine>> MakeServingGemmEngine() {
+absl::StatusOr<std::unique_ptr<GemmEngine>> MakeServingGemmEngine(bool batch_invariant) {
+  if (batch_invariant) return MakePlainGemmEngine();
 #if defined(SLUICE_CUDA_EMU)
   return MakePlainGemmEngine();
 #else

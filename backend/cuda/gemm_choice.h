@@ -1,5 +1,6 @@
 // Who multiplies matrices when serving: cuBLASLt in the real build, our own kernel under emulation,
-// which has no libraries of NVIDIA.
+// which has no libraries of NVIDIA, and where a row's bits must not depend on its batch: cuBLASLt
+// chooses its kernel by the number of rows and promises nothing of the kind.
 #pragma once
 
 #include <memory>
@@ -9,7 +10,7 @@
 
 namespace sluice::cuda {
 
-// For the current device. Errors: see cublaslt_gemm.h.
-absl::StatusOr<std::unique_ptr<GemmEngine>> MakeServingGemmEngine();
+// For the current device. `batch_invariant`: our own kernel (gemm.h). Errors: see cublaslt_gemm.h.
+absl::StatusOr<std::unique_ptr<GemmEngine>> MakeServingGemmEngine(bool batch_invariant = false);
 
 }  // namespace sluice::cuda

@@ -21,10 +21,16 @@ inline KvPageShape PageShape(const ModelConfig& config, Tokens tokens_per_block,
   return page;
 }
 
-// What blocks are on the host under `codec`. REQUIRES: raw, fp8 or int8.
-inline KvType HostType(KvCodecKind codec) {
+// What K and V are stored as under `codec`. REQUIRES: raw, fp8 or int8.
+inline KvType TypeOf(KvCodecKind codec) {
   if (codec == KvCodecKind::kFp8) return KvType::kFp8E4m3;
   return codec == KvCodecKind::kInt8 ? KvType::kInt8 : KvType::kHalf;
+}
+
+// The numbers of a block, as codecs name them.
+inline KvShape ShapeOfBlocks(const ModelConfig& config, Tokens tokens_per_block) {
+  return {config.layers, tokens_per_block.value(), config.kv_heads, config.head_dim,
+          KvElement::kBF16};
 }
 
 inline Bytes BlockBytes(const ModelConfig& config, Tokens tokens_per_block, KvType type) {

@@ -1,9 +1,9 @@
 #include "backend/cuda/stall_watch.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/cuda/device/status.h"
-#include "scheduler/base/status_macros.h"
 
 namespace sluice::cuda {
 
@@ -20,63 +20,81 @@ StallWatch::~StallWatch() {
   thread_.join();
 }
 
-absl::Status StallWatch::Watch(cudaStream_t stream, size_t sequence,
-                               absl::FunctionRef<absl::Status()> wait) {
-  SLUICE_RETURN_IF_ERROR(Push(stream, /*begins=*/true, sequence));
-  absl::Status status = wait();
-  // Every beginning gets its end, whatever became of the wait.
-  const absl::Status ended = Push(stream, /*begins=*/false, sequence);
-  return status.ok() ? ended : status;
+void StallWatch::Begin() {
+  const std::lock_guard<std::mutex> lock(mu_);
+  const absl::Time now = clock_();
+  if (begun_.empty()) meter_.BeginCompute(now);
+  begun_.push_back(now);
 }
 
-absl::Status StallWatch::Push(cudaStream_t stream, bool begins, size_t sequence) {
+absl::Status StallWatch::Watch(cudaStream_t stream, size_t sequence,
+                               absl::FunctionRef<absl::Status()> wait) {
+  // A wait that cannot be timed is a wait all the same.
+  if (!Push(stream, MarkKind::kWaitBegins, sequence).ok()) return wait();
+  absl::Status status = wait();
+  // Every beginning gets its end, whatever became of the wait.
+  Push(stream, MarkKind::kWaitEnds, sequence).IgnoreError();
+  return status;
+}
+
+absl::Status StallWatch::End(cudaStream_t stream) { return Push(stream, MarkKind::kStepEnds, 0); }
+
+absl::Status StallWatch::Push(cudaStream_t stream, MarkKind kind, size_t sequence) {
   absl::StatusOr<std::shared_ptr<Event>> event = events_.Lend();
   absl::Status status = event.status();
   if (status.ok()) {
-    status = CudaStatus(cudaEventRecord((*event)->get(), stream), "event of a wait for loads");
+    status = CudaStatus(cudaEventRecord((*event)->get(), stream), "event of a step");
   }
-  if (begins && !status.ok()) return status;
+  if (kind == MarkKind::kWaitBegins && !status.ok()) return status;
   {
     const std::lock_guard<std::mutex> lock(mu_);
-    marks_.push_back({status.ok() ? *std::move(event) : nullptr, begins, sequence});
+    marks_.push_back({status.ok() ? *std::move(event) : nullptr, kind, sequence});
   }
   changed_.notify_all();
   return status;
 }
 
-std::vector<StallWatch::Stall> StallWatch::Finish() {
+StallWatch::Times StallWatch::Finish() {
   std::unique_lock<std::mutex> lock(mu_);
-  changed_.wait(lock, [this] { return marks_.empty() && !busy_; });
-  return std::exchange(stalls_, {});
+  changed_.wait(lock, [this] { return !ended_.empty(); });
+  Times times = std::move(ended_.front());
+  ended_.pop_front();
+  return times;
 }
 
 void StallWatch::Follow() {
   // Without a device the events below fail at once, which ends each wait.
   static_cast<void>(context_.MakeCurrent());
-  absl::Time since;
   std::unique_lock<std::mutex> lock(mu_);
   while (true) {
     changed_.wait(lock, [this] { return stop_ || !marks_.empty(); });
     if (marks_.empty()) return;
     const Mark mark = std::move(marks_.front());
     marks_.pop_front();
-    busy_ = true;
     lock.unlock();
-    // An error is one of the step, which finds it, too.
-    if (mark.event != nullptr) static_cast<void>(cudaEventSynchronize(mark.event->get()));
-    const absl::Time now = clock_();
-    if (mark.begins) {
-      since = now;
-      meter_.EndCompute(now);
-      meter_.BeginStall(now);
-    } else {
-      meter_.EndStall(now);
-      meter_.BeginCompute(now);
-    }
+    const cudaError_t error =
+        mark.event != nullptr ? cudaEventSynchronize(mark.event->get()) : cudaSuccess;
     lock.lock();
-    if (!mark.begins) stalls_.push_back({mark.sequence, now - since});
-    busy_ = false;
+    PassLocked(mark, error, clock_());
     changed_.notify_all();
+  }
+}
+
+// An error of a wait is one of its step, whose end has it, too.
+void StallWatch::PassLocked(const Mark& mark, cudaError_t error, absl::Time now) {
+  if (mark.kind == MarkKind::kWaitBegins) {
+    wait_since_ = now;
+    meter_.EndCompute(now);
+    meter_.BeginStall(now);
+  } else if (mark.kind == MarkKind::kWaitEnds) {
+    meter_.EndStall(now);
+    meter_.BeginCompute(now);
+    stalls_.push_back({mark.sequence, now - wait_since_});
+  } else {
+    ended_.push_back({std::max(begun_.front(), last_end_), now, std::exchange(stalls_, {}), error});
+    last_end_ = now;
+    begun_.pop_front();
+    if (begun_.empty()) meter_.EndCompute(now);
   }
 }
 

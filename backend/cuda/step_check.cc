@@ -27,10 +27,14 @@ void CheckStep(const StepPlan& plan, const BackendInfo& info, const StepLimits& 
     SLUICE_CHECK(work.count > Tokens(0) && work.first >= Tokens(0));
     const Tokens end = work.first + work.count;
     SLUICE_CHECK(end <= limits.model_len);
-    SLUICE_CHECK(work.tokens.size() >= end.size());
+    const bool unknown = work.previous_row >= 0;
+    SLUICE_CHECK(work.tokens.size() + (unknown ? 1 : 0) >= end.size());
+    SLUICE_CHECK(!unknown || work.count == Tokens(1));
+    SLUICE_CHECK(!unknown || !work.sample || !work.sampling->has_penalties());
     SLUICE_CHECK(work.sample == (work.sampling != nullptr));
     // The device would read past the embedding.
-    for (const TokenId token : work.tokens.subspan(work.first.size(), work.count.size())) {
+    const size_t known = unknown ? 0 : work.count.size();
+    for (const TokenId token : work.tokens.subspan(work.first.size(), known)) {
       SLUICE_CHECK(token >= 0 && token < limits.vocab);
     }
     CheckBlocks(work, info);

@@ -24,11 +24,6 @@ constexpr Bytes kMostBytes = MiB(1);
 constexpr char kCpuProfile[] = "cpu-default";
 constexpr char kRemedy[] = "run `sluice calibrate`";
 
-absl::StatusOr<HardwareProfile> ReadHardware(const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(path, kMostBytes));
-  return HardwareFromJson(text, path);
-}
-
 // The built-in guess; of a CPU with this machine's memory, which need not be guessed.
 absl::StatusOr<HardwareProfile> DefaultHardware(const std::string& name) {
   SLUICE_ASSIGN_OR_RETURN(const Catalogue catalogue, Catalogue::Load());
@@ -40,10 +35,9 @@ absl::StatusOr<HardwareProfile> DefaultHardware(const std::string& name) {
 }
 
 absl::Status FillHardware(const CalibrationRequest& request, Calibration& result) {
-  const std::string path = request.path.empty() ? DefaultCalibrationPath() : request.path;
-  absl::StatusOr<HardwareProfile> hardware =
-      path.empty() ? absl::NotFoundError("no home directory") : ReadHardware(path);
+  absl::StatusOr<HardwareProfile> hardware = ReadCalibration(request.path);
   if (hardware.ok()) {
+    const std::string path = request.path.empty() ? DefaultCalibrationPath() : request.path;
     result.hardware = *std::move(hardware);
     result.measured = true;
     result.provenance = absl::StrCat("costs start from ", path, " (", result.hardware.name, ": ",
@@ -78,6 +72,13 @@ std::string DefaultCalibrationPath() {
   const passwd* user = getpwuid(getuid());
   if (user == nullptr || user->pw_dir == nullptr || user->pw_dir[0] == '\0') return "";
   return (std::filesystem::path(user->pw_dir) / ".cache/sluice/hardware.json").string();
+}
+
+absl::StatusOr<HardwareProfile> ReadCalibration(const std::string& path) {
+  const std::string place = path.empty() ? DefaultCalibrationPath() : path;
+  if (place.empty()) return absl::NotFoundError("no home directory");
+  SLUICE_ASSIGN_OR_RETURN(const std::string text, ReadSmallFile(place, kMostBytes));
+  return HardwareFromJson(text, place);
 }
 
 absl::Status WriteCalibration(const std::string& path, const HardwareProfile& profile) {

@@ -21,6 +21,10 @@ std::string DefaultCalibrationPath();
 // Makes missing directories. Returns UNAVAILABLE naming the path; nothing new is left behind then.
 absl::Status WriteCalibration(const std::string& path, const HardwareProfile& profile);
 
+// The profile in the file at `path`; empty: at the default place. Returns NOT_FOUND if it is not
+// there, INVALID_ARGUMENT if it is no profile.
+absl::StatusOr<HardwareProfile> ReadCalibration(const std::string& path);
+
 struct CalibrationRequest {
   // The file; empty: the default place, where it may be missing.
   std::string path;

@@ -1,6 +1,7 @@
 #include "service/calibration/cuda_calibration.h"
 
 #include <algorithm>
+#include <cmath>
 #include <tuple>
 #include <utility>
 
@@ -18,6 +19,13 @@ constexpr int64_t kSmallKernels = 100;
 constexpr int64_t kDecodeSequences = 32;
 constexpr int64_t kSmallPieces = 64;
 constexpr Bytes kSmallPiece(8 << 10);
+constexpr int64_t kGatherSteps = 4;  // from one size of pieces to the next
+
+// A size at `way` in [0, 1] from `size` to the next, in whole KiB.
+Bytes Between(Bytes size, double way) {
+  const double bytes = AsDouble(size) * std::pow(static_cast<double>(kGatherSteps), way);
+  return Bytes(std::llround(bytes / 1024) * 1024);
+}
 
 std::string SizeText(Bytes bytes) {
   return FormatQuantity(ThreeDigits(static_cast<double>(bytes.value())), UnitKind::kBytes);
@@ -179,11 +187,14 @@ class Calibrator {
     return absl::OkStatus();
   }
 
-  // Where the copy engine becomes as fast as the kernel that reads host memory itself.
+  // Where the copy engine becomes as fast as the kernel that reads host memory itself: between two
+  // of the sizes, on a straight line through the logarithms of how many times as fast it is.
   absl::Status Gather() {
     const auto direction = LinkDirection::kHostToDevice;
+    double last_gain = 0;
+    profile().kernel_below = Bytes(0);
     for (Bytes size = kSmallPiece; size.value() * 2 * 8 <= options_.large.value();
-         size = Bytes(size.value() * 4)) {
+         size = Bytes(size.value() * kGatherSteps)) {
       const int64_t runs =
           std::min<int64_t>(options_.large.value() / 2 / size.value(), kSmallPieces);
       const auto bytes = static_cast<double>(runs * size.value());
@@ -193,8 +204,15 @@ class Calibrator {
                                    UnitKind::kByteRate, bytes, engine));
       link_.push_back(MeasuredRate(absl::StrCat("gather kernel, pieces of ", SizeText(size)),
                                    UnitKind::kByteRate, bytes, kernel));
-      if (engine.quarter <= kernel.quarter) break;
-      result_.gather_up_to = size;
+      const double gain = std::log(absl::FDivDuration(engine.quarter, kernel.quarter));
+      if (gain <= 0) {
+        if (last_gain > 0) {
+          profile().kernel_below = Between(*profile().kernel_below, last_gain / (last_gain - gain));
+        }
+        break;
+      }
+      profile().kernel_below = size;
+      last_gain = gain;
     }
     Source("link", link_);
     return absl::OkStatus();

@@ -30,8 +30,6 @@ struct CudaCalibrationOptions {
 struct CudaCalibration {
   HardwareProfile profile;
   std::vector<Measured> figures;  // in the order measured
-  // Pieces up to this size move faster by the gather kernel than by the copy engine; 0: none.
-  Bytes gather_up_to;
 };
 
 // Returns CANCELLED if the probe's control said so, errors of the device.

@@ -113,8 +113,8 @@ absl::Status CalibrateCommand::Calibrate(Interrupter& interrupter, const CliIo& 
   if (cancelled.load()) return absl::CancelledError("interrupted");
   if (!is_gpu) return Finish(out, cpu->profile, cpu->figures, io);
   SLUICE_RETURN_IF_ERROR(Finish(out, gpu->profile, gpu->figures, io));
-  io.out << "The gather kernel is faster than the copy engine for pieces of up to "
-         << gpu->gather_up_to.value() << " bytes." << std::endl;
+  io.out << "The gather kernel is faster than the copy engine for pieces below "
+         << gpu->profile.kernel_below.value_or(Bytes(0)).value() << " bytes." << std::endl;
   return absl::OkStatus();
 }
 

@@ -163,6 +163,12 @@ v1::ServerInfo ServerRuntime::DescribeServer() const {
   info.set_block_bytes(static_cast<uint64_t>(backend.geometry.bytes_per_block.value()));
   info.set_device_kv_blocks(static_cast<uint64_t>(backend.device_blocks.value()));
   info.set_host_kv_blocks(static_cast<uint64_t>(backend.host_blocks.value()));
+  info.set_device_block_bytes(static_cast<uint64_t>(backend.device_block_bytes.value()));
+  if (backend.disk_blocks > Blocks(0)) {
+    info.set_storage(backend.storage_place);
+    info.set_storage_kv_blocks(static_cast<uint64_t>(backend.disk_blocks.value()));
+    info.set_storage_block_bytes(static_cast<uint64_t>(backend.disk_block_bytes.value()));
+  }
   info.set_link_bytes_per_second(backend.link_bytes_per_second);
   info.set_link_emulated(backend.link_emulated);
   info.set_policy(config_.policy);

@@ -9,22 +9,20 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "backend/kv/strong_hash.h"
 #include "scheduler/base/status_macros.h"
 #include "service/calibration/calibration_file.h"
 #include "service/calibration/codec_cost.h"
 #include "service/cli/cuda_serving.h"
 #include "service/config/flag_values.h"
 #include "service/config/memory.h"
-#include "service/telemetry/remote_series.h"
 
 namespace sluice {
 namespace {
 
 // After the last live request has ended: time for its last message to reach the client.
 constexpr absl::Duration kFlushGrace = absl::Seconds(5);
-// On the way out, time for blocks to reach the disk tier.
-constexpr absl::Duration kDiskFlush = absl::Seconds(10);
+// On the way out, time for blocks to reach the tier behind the host.
+constexpr absl::Duration kStorageFlush = absl::Seconds(10);
 // Spent on each of four figures of a host pool that is encoded.
 constexpr absl::Duration kCodecProbe = absl::Milliseconds(60);
 
@@ -51,6 +49,7 @@ CpuBackendOptions MakeBackendOptions(const ServeConfig& config) {
       config.host_memory.numa_node.value_or(HostMemoryOptions::kAnyNode);
   options.host_memory.lock = config.host_memory.lock;
   options.host_memory.touch = config.host_memory.touch;
+  options.disk_log = [](const std::string& message) { spdlog::warn("{}", message); };
   options.host_memory.info = [](const std::string& text) { spdlog::info("{}", text); };
   options.host_memory.warn = [](const std::string& text) { spdlog::warn("{}", text); };
   return options;
@@ -106,8 +105,7 @@ void ServerRuntime::Stop() {
   metrics_server_.reset();
   engine_.reset();
   backend_.reset();  // before loop_, which its link worker wakes when a copy ends
-  disk_.reset();
-  remote_.reset();  // before loop_, which it answers
+  storage_.reset();  // before loop_, which it answers
   loop_.reset();
   CloseTraceFile();
   if (recording_ == nullptr) return;
@@ -164,8 +162,11 @@ absl::Status ServerRuntime::LoadTokenizer() {
 absl::Status ServerRuntime::StartCuda() {
   // What the model can do; cut below to what the pool holds, which is known when weights are there.
   SLUICE_RETURN_IF_ERROR(FitContext(Tokens(std::numeric_limits<int64_t>::max())));
-  const CudaBackendOptions options =
+  CudaBackendOptions options =
       MakeCudaOptions(config_, model_, max_model_len_, MemoryLimit(), clock_);
+  SLUICE_RETURN_IF_ERROR(OpenStorage(Namespace(options)));
+  if (storage_ != nullptr) options.disk = &storage_->store();
+  SLUICE_ASSIGN_OR_RETURN(options.link, CalibratedCudaLink(config_.calibration));
   spdlog::info("loading weights to the device");
   const absl::Time start = clock_();
   SLUICE_ASSIGN_OR_RETURN(backend_, CudaBackend::Create(model_, *checkpoint_, options));
@@ -189,8 +190,12 @@ absl::Status ServerRuntime::StartBackend() {
   options.host_blocks = config_.HostBlocks(host.bytes_per_block, memory);
   SLUICE_RETURN_IF_ERROR(FitContext(geometry.TokensIn(options.device_blocks)));
   options.max_model_len = max_model_len_;
-  SLUICE_RETURN_IF_ERROR(OpenStorage(&options));
+  SLUICE_RETURN_IF_ERROR(OpenStorage(Namespace(options)));
+  if (storage_ != nullptr) options.disk = &storage_->store();
 
+  if (config_.cuda.batch_invariant) {
+    spdlog::info("--batch-invariant: always so with --backend=cpu");
+  }
   spdlog::info("packing weights");
   const absl::Time start = clock_();
   SLUICE_ASSIGN_OR_RETURN(backend_, CpuBackend::Create(model_, *checkpoint_, options));
@@ -209,22 +214,22 @@ absl::StatusOr<DiskNamespace> ServerRuntime::Namespace(const CpuBackendOptions& 
   return space;
 }
 
-absl::Status ServerRuntime::OpenStorage(CpuBackendOptions* backend) {
-  backend->disk_log = [](const std::string& message) { spdlog::warn("{}", message); };
-  if (config_.kv_remote.on()) {
-    SLUICE_ASSIGN_OR_RETURN(const DiskNamespace space, Namespace(*backend));
-    SLUICE_ASSIGN_OR_RETURN(remote_, RemoteTier::Open(config_.kv_remote, space, clock_));
-    backend->disk = &remote_->store();
-    return absl::OkStatus();
-  }
-  if (config_.kv_disk_dir.empty()) return absl::OkStatus();
-  DiskTierOptions options;
-  options.directory = config_.kv_disk_dir;
-  options.limit = config_.DiskBytes();
-  options.clock = clock_;
-  SLUICE_ASSIGN_OR_RETURN(options.space, Namespace(*backend));
-  SLUICE_ASSIGN_OR_RETURN(disk_, DiskTier::Open(options));
-  backend->disk = &disk_->store();
+absl::StatusOr<DiskNamespace> ServerRuntime::Namespace(const CudaBackendOptions& backend) const {
+  DiskNamespace space;
+  space.model = checkpoint_->fingerprint();
+  space.name = config_.DisplayName();
+  // The bytes have the order a CPU's have, but other last digits: sums are added in another order.
+  space.dtype = absl::StrCat(CudaBackend::KvDType(backend.device_codec),
+                             backend.fp8_weights ? " (cuda, fp8 weights)" : " (cuda)");
+  SLUICE_ASSIGN_OR_RETURN(space.shape, CudaBackend::DiskShape(model_, backend));
+  SLUICE_ASSIGN_OR_RETURN(space.codec, CudaBackend::DiskCodec(model_, backend));
+  return space;
+}
+
+absl::Status ServerRuntime::OpenStorage(const absl::StatusOr<DiskNamespace>& space) {
+  if (!StorageTier::Wanted(config_)) return absl::OkStatus();
+  SLUICE_RETURN_IF_ERROR(space.status());
+  SLUICE_ASSIGN_OR_RETURN(storage_, StorageTier::Open(config_, *space, clock_));
   return absl::OkStatus();
 }
 
@@ -276,6 +281,11 @@ void ServerRuntime::LogBackend() const {
   if (info.device_block_bytes > Bytes(0)) device.bytes_per_block = info.device_block_bytes;
   LogPool("device", info.device_blocks, device);
   LogPool("host", info.host_blocks, info.geometry);
+  if (info.name == "cuda" && info.host_codec != "raw") {
+    spdlog::info(
+        "host KV is {}{}", info.host_codec,
+        device.bytes_per_block == info.geometry.bytes_per_block ? ", as on the device" : "");
+  }
   spdlog::info("link: {}", LinkText(info));
 }
 
@@ -288,9 +298,16 @@ absl::StatusOr<CostCoefficients> ServerRuntime::LoadCost() const {
   request.weights = info.dtype == "f32" ? NumberFormat::kF32 : NumberFormat::kBf16;
   request.kv = request.weights;
   if (info.link_bytes_per_second > 0) request.link = ByteRate(info.link_bytes_per_second);
-  if (info.name == "cuda") request.builtin = CudaHardwareProfile(info.device);
+  if (info.name == "cuda") {
+    request.kv = CudaKvFormat(config_.cuda);
+    request.builtin = CudaHardwareProfile(info.device);
+  }
   SLUICE_ASSIGN_OR_RETURN(Calibration calibration, LoadCalibration(request));
   spdlog::info("{}", calibration.provenance);
+  if (info.name == "cuda") {
+    PriceCudaKv(info.geometry, calibration.cost);
+    PriceCudaWeights(config_.cuda, model_, calibration.cost);
+  }
   if (info.name == "cpu" && info.host_codec != "raw") {
     SLUICE_RETURN_IF_ERROR(PriceCodec(calibration.cost));
   }
@@ -326,18 +343,16 @@ absl::Status ServerRuntime::StartTelemetry() {
   MetricsOptions options;
   options.read_activity = [backend = backend_.get()] { return backend->activity(); };
   options.more = {power_, gpus_};
-  if (remote_ != nullptr) {
-    options.more.push_back(std::make_shared<RemoteSeries>(
-        config_.DisplayName(), [store = &remote_->store()] { return store->stats(); }));
-  }
+  if (storage_ != nullptr) storage_->AddSeries(config_.DisplayName(), &options);
   options.policy = config_.policy;
   metrics_ = std::make_unique<Metrics>(info, config_.DisplayName(), std::move(options));
   if (config_.trace_events == 0) return absl::OkStatus();
   trace_ = std::make_unique<EngineTrace>(static_cast<size_t>(config_.trace_events));
   if (config_.trace_file.empty()) return absl::OkStatus();
   SLUICE_ASSIGN_OR_RETURN(
-      trace_file_, TraceFile::Create(config_.trace_file, *trace_, MiB(config_.trace_file_limit_mib),
-                                     clock_(), absl::StrCat(info.name, ", ", info.device)));
+      trace_file_,
+      TraceFile::Create(config_.trace_file, *trace_, MiB(config_.trace_file_limit_mib), clock_(),
+                        absl::StrCat(info.name, ", ", info.device), info.storage_place));
   return absl::OkStatus();
 }
 
@@ -365,24 +380,20 @@ absl::Status ServerRuntime::StartEngine() {
   options.policy_options.patience = Seconds(config_.patience_s);
   options.tpot_target = Seconds(config_.tpot_target_ms / 1e3);
   SLUICE_ASSIGN_OR_RETURN(options.cost, LoadCost());
-  if (disk_ != nullptr) {
-    options.cache_seed = disk_->seed();
-    disk_->Price(info.geometry, options.cost);
-  }
-  if (remote_ != nullptr) {
-    options.cache_seed = remote_->seed();
-    remote_->Price(info.geometry, options.cost);
+  if (storage_ != nullptr) {
+    options.cache_seed = storage_->seed();
+    storage_->Price(info.geometry, options.cost);
   }
   SLUICE_RETURN_IF_ERROR(options.Validate());
-  // What others find by its name alone needs names that nobody can make to collide.
   scheduler_ =
-      std::make_unique<Scheduler>(options, remote_ != nullptr ? &StrongBlockHash : &BlockHash);
-  if (disk_ != nullptr) SLUICE_RETURN_IF_ERROR(disk_->Adopt(*scheduler_));
+      std::make_unique<Scheduler>(options, storage_ != nullptr ? storage_->hash() : &BlockHash);
+  if (storage_ != nullptr) SLUICE_RETURN_IF_ERROR(storage_->Adopt(*scheduler_));
   EngineOptions engine;
   engine.observer = recording_.get();
   engine.kv_event_capacity = options.kv_events ? config_.kv_events : 0;
   engine.tracer = trace_.get();
-  engine.finder = remote_.get();
+  engine.max_steps_in_flight = static_cast<int>(config_.max_steps_in_flight);
+  if (storage_ != nullptr) engine.finder = storage_->finder();
   engine.on_lost = [this](const absl::Status& why) {
     spdlog::error("{}", std::string(why.message()));
     lost_.Set(why);
@@ -392,9 +403,9 @@ absl::Status ServerRuntime::StartEngine() {
   return absl::OkStatus();
 }
 
-void ServerRuntime::FlushDisk(absl::Duration timeout) {
-  if (disk_ == nullptr && remote_ == nullptr) return;
-  const char* const tier = disk_ != nullptr ? "disk" : "remote";
+void ServerRuntime::FlushStorage(absl::Duration timeout) {
+  if (storage_ == nullptr) return;
+  const char* const tier = storage_->name();
   const absl::Time end = clock_() + timeout;
   Blocks pending = loop_->load().scheduler.spills_pending;
   if (pending > Blocks(0)) spdlog::info("writing {} blocks to the {} tier", pending.value(), tier);
@@ -404,12 +415,13 @@ void ServerRuntime::FlushDisk(absl::Duration timeout) {
   }
   if (pending > Blocks(0))
     spdlog::warn("{} blocks were not written to the {} tier", pending.value(), tier);
+  storage_->Flush(std::max(end - clock_(), absl::ZeroDuration()));
 }
 
 bool ServerRuntime::DrainAndStop(absl::Duration timeout) {
   grpc_->BeginDrain();
   const bool drained = engine_->Drain(timeout);
-  FlushDisk(kDiskFlush);
+  FlushStorage(kStorageFlush);
   const absl::Duration grace = drained ? kFlushGrace : absl::ZeroDuration();
   if (http_ != nullptr) http_->Shutdown(grace);
   grpc_->Shutdown(grace);

@@ -16,14 +16,14 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda/cuda_backend.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
 #include "service/access/access_control.h"
-#include "service/cli/disk_tier.h"
 #include "service/cli/lost_device.h"
-#include "service/cli/remote_tier.h"
 #include "service/cli/request_recording.h"
 #include "service/cli/sim_serving.h"
+#include "service/cli/storage_tier.h"
 #include "service/config/serve_config.h"
 #include "service/engine/engine.h"
 #include "service/grpc/server.h"
@@ -71,8 +71,10 @@ class ServerRuntime {
   absl::Status StartCuda();
   // What must be equal for KV to be used again by another process.
   absl::StatusOr<DiskNamespace> Namespace(const CpuBackendOptions& backend) const;
-  // Opens the disk tier or the remote one, if there is to be one, for `backend` to use.
-  absl::Status OpenStorage(CpuBackendOptions* backend);
+  absl::StatusOr<DiskNamespace> Namespace(const CudaBackendOptions& backend) const;
+  // Opens the tier behind host memory, if there is to be one, for KV of `space`; storage_ is null
+  // otherwise. Before the backend is made, which gets its store.
+  absl::Status OpenStorage(const absl::StatusOr<DiskNamespace>& space);
   // Instead of the three above.
   absl::Status StartSimulation();
   // Settles max_model_len_ for a device pool of `pool` tokens.
@@ -96,8 +98,8 @@ class ServerRuntime {
   // TLS and limits.
   void SecureHttp(HttpServerOptions* options) const;
   v1::ServerInfo DescribeServer() const;
-  // Waits until what is on its way to the disk is there, or for `timeout`.
-  void FlushDisk(absl::Duration timeout);
+  // Waits until what is on its way to the tier behind the host is there, or for `timeout`.
+  void FlushStorage(absl::Duration timeout);
   // Ends what still runs. Again: nothing happens.
   void Stop();
   void CloseTraceFile();
@@ -113,8 +115,7 @@ class ServerRuntime {
   std::optional<SimServing> simulation_;    // its backend is in backend_
   std::unique_ptr<Tokenizer> tokenizer_;
   Tokens max_model_len_;
-  std::unique_ptr<DiskTier> disk_;      // null: none
-  std::unique_ptr<RemoteTier> remote_;  // null: none; not both
+  std::unique_ptr<StorageTier> storage_;  // null: none
   std::unique_ptr<Backend> backend_;
   std::shared_ptr<PowerMeter> power_;
   std::shared_ptr<GpuMeter> gpus_;

@@ -90,11 +90,19 @@ void AddResources(const v1::Activity& now, const TopRates& rates, Frame* frame) 
   }
 }
 
+// Of a block on this tier; servers before 0.5 tell one size for all.
+double BlockBytes(const v1::ServerInfo& info, const std::string& tier) {
+  const uint64_t own = tier == "device" ? info.device_block_bytes()
+                       : tier == "host" ? 0
+                                        : info.storage_block_bytes();
+  return static_cast<double>(own > 0 ? own : info.block_bytes());
+}
+
 void AddTiers(const v1::ServerInfo& info, const v1::Activity& now, Frame* frame) {
   for (const v1::TierActivity& tier : now.tiers()) {
     if (!IsUsed(tier)) continue;
     const v1::TierLoad& blocks = tier.blocks();
-    const auto bytes = static_cast<double>(info.block_bytes());
+    const double bytes = BlockBytes(info, tier.tier());
     const auto capacity = static_cast<double>(blocks.capacity());
     const double used = capacity - static_cast<double>(blocks.free());
     frame->AddBar(absl::StrCat("KV ", tier.tier()), used / capacity,

@@ -105,7 +105,7 @@ void DefineCodecFlags(FlagSet& flags, ServeConfig* c) {
   Flag disk;
   disk.name = "kv-disk-codec";
   disk.value_name = "raw|fp8|int8|int4";
-  disk.help = "what KV is on the disk (default: as in the host pool)";
+  disk.help = "what KV is on the disk and in the remote store (default: as in the host pool)";
   disk.default_text = "--kv-host-codec";
   disk.set = [c](const std::vector<std::string>& values) -> absl::Status {
     for (const char* name : {"raw", "fp8", "int8", "int4"}) {
@@ -167,8 +167,10 @@ void DefineCacheFlags(FlagSet& flags, ServeConfig* c) {
       .aliases = {"kv-offloading-size"};
   flags.Integer("host-kv-blocks", &c->host_kv_blocks, 0, kMaxBlocks, "BLOCKS",
                 "host pool, in blocks (instead of --host-kv-gib)");
-  flags.String("kv-disk-dir", &c->kv_disk_dir, "DIR",
-               "directory of the disk tier, where KV outlives the server; one server at a time");
+  flags.String(
+      "kv-disk-dir", &c->kv_disk_dir, "DIR",
+      "directory of the disk tier, where KV outlives the server; one server at a time; with "
+      "--kv-remote-url, a copy of all KV goes there as well");
   flags.Size("kv-disk-gib", &c->kv_disk_bytes,
              "most the disk tier may take, for this model (default with --kv-disk-dir: 8 GiB)");
   DefineHostMemoryFlags(flags, &c->host_memory);
@@ -189,6 +191,10 @@ void DefineSchedulingFlags(FlagSet& flags, ServeConfig* c) {
   flags.Integer("max-num-batched-tokens", &c->max_num_batched_tokens, 1, 1 << 20, "TOKENS",
                 "most tokens in one step; larger raises throughput and the gap between tokens");
   flags.Integer("max-num-seqs", &c->max_num_seqs, 1, 1 << 16, "N", "most requests running at once");
+  flags.Integer(
+      "max-steps-in-flight", &c->max_steps_in_flight, 1, 2, "N",
+      "2: the next step starts before the tokens of the last are known, where the backend "
+      "can (cuda); 1: a request that arrives waits for one step less");
   flags.Integer("max-queue", &c->max_queue, 1, 1 << 24, "N",
                 "most requests waiting; more are RESOURCE_EXHAUSTED");
   flags.Bool("preemption", &c->preemption,
@@ -263,14 +269,40 @@ absl::Status CheckCodecs(const ServeConfig& c) {
         "--kv-disk-codec: needs --kv-disk-dir, the directory to use, or --kv-remote-url");
   }
   const std::string& disk = c.DiskCodec();
-  if (disk == c.kv_host_codec || c.kv_host_codec == "raw" || disk == "int4")
-    return absl::OkStatus();
+  const std::string& host = c.HostCodec();
+  if (disk == host || host == "raw" || disk == "int4") return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--kv-disk-codec: ", disk, " behind a host pool of ", host,
+                   " keeps nothing that ", host, " has not lost; want ", host, " or int4"));
+}
+
+absl::Status CheckKvType(const ServeConfig& c) {
+  if (!c.cuda.quantizes_kv()) return absl::OkStatus();
+  if (c.backend == "cpu") {
+    return absl::UnimplementedError(
+        "--kv-cache-dtype: a CPU attends to KV in the type of --dtype only; use --kv-host-codec, "
+        "which quantizes what is evicted to the host pool");
+  }
+  if (c.backend == "sim") {
+    return absl::UnimplementedError(
+        "--kv-cache-dtype: not with --backend=sim, whose KV has the model profile's type");
+  }
+  if (c.kv_host_codec == "raw" || c.kv_host_codec == c.cuda.kv_cache_dtype) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "--kv-disk-codec: ", disk, " behind a host pool of ", c.kv_host_codec, " keeps nothing that ",
-      c.kv_host_codec, " has not lost; want ", c.kv_host_codec, " or int4"));
+      "--kv-host-codec: ", c.kv_host_codec, " behind a device pool of ", c.cuda.kv_cache_dtype,
+      " would round twice; want raw, which keeps the device's bytes"));
+}
+
+absl::Status CheckQuantization(const ServeConfig& c) {
+  if (c.cuda.quantization == "none" || c.backend == "cuda") return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat(
+      "--quantization: ", c.cuda.quantization, ": not with --backend=", c.backend,
+      c.simulated() ? ", which has no weights" : ", which multiplies in f32 and bf16 only"));
 }
 
 absl::Status CheckCuda(const ServeConfig& c) {
+  SLUICE_RETURN_IF_ERROR(CheckKvType(c));
+  SLUICE_RETURN_IF_ERROR(CheckQuantization(c));
   if (c.backend != "cuda") {
     if (c.cuda.device.empty()) return absl::OkStatus();
     return absl::InvalidArgumentError("--device: needs --backend=cuda");
@@ -285,21 +317,21 @@ absl::Status CheckCuda(const ServeConfig& c) {
   if (c.link_gbps > 0) {
     return absl::InvalidArgumentError("--link-gbps: a real link is not emulated; not with cuda");
   }
-  if (c.kv_disk_dir.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError("--kv-disk-dir: the CUDA backend has no disk tier yet");
+  return absl::OkStatus();
 }
 
 absl::Status CheckRemote(const ServeConfig& c) {
   SLUICE_RETURN_IF_ERROR(c.kv_remote.Validate());
   if (!c.kv_remote.on()) return absl::OkStatus();
-  if (!c.kv_disk_dir.empty()) {
+  if (!c.kv_disk_dir.empty() && c.kv_remote.limit.has_value()) {
     return absl::InvalidArgumentError(
-        "--kv-remote-url: not together with --kv-disk-dir; choose one tier behind host memory");
+        "--kv-remote-gib: not together with --kv-disk-dir: the server keeps track of as many "
+        "blocks "
+        "as --kv-disk-gib holds, wherever they are");
   }
-  if (c.backend != "cpu") {
+  if (c.simulated()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--kv-remote-url: not with --backend=", c.backend,
-                     c.simulated() ? ", which has no bytes" : ", which has no such tier yet"));
+        "--kv-remote-url: not with --backend=sim, which has no bytes");
   }
   if (c.host_kv_blocks == Blocks(0) || c.host_kv_bytes == Bytes(0)) {
     return absl::InvalidArgumentError(

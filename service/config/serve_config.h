@@ -75,6 +75,7 @@ struct ServeConfig {
   // --- Scheduling ---
   Tokens max_num_batched_tokens{512};
   int64_t max_num_seqs = 256;
+  int64_t max_steps_in_flight = 2;
   int64_t max_queue = 1024;
   bool preemption = true;
   std::string policy = "slack";
@@ -104,8 +105,12 @@ struct ServeConfig {
   Blocks DeviceBlocks(Bytes bytes_per_block, Bytes memory) const;
   Blocks HostBlocks(Bytes bytes_per_block, Bytes memory) const;
 
+  // What blocks are on the host: kv_host_codec, where raw keeps the device's bytes.
+  const std::string& HostCodec() const {
+    return cuda.quantizes_kv() ? cuda.kv_cache_dtype : kv_host_codec;
+  }
   const std::string& DiskCodec() const {
-    return kv_disk_codec.empty() ? kv_host_codec : kv_disk_codec;
+    return kv_disk_codec.empty() ? HostCodec() : kv_disk_codec;
   }
 
   // What the disk tier may take.

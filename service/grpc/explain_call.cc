@@ -64,7 +64,10 @@ void ExplainCall::End(const absl::Status& status, const Explanation* answer) {
     std::lock_guard<std::mutex> lock(mu_);
     if (end_.has_value()) return;
     end_ = status;
-    if (status.ok()) *response_ = SerializeMessage(MakeExplainResponse(*answer));
+    if (status.ok()) {
+      const std::string& storage = shared_.context().engine.loop().backend_info().storage_place;
+      *response_ = SerializeMessage(MakeExplainResponse(*answer, storage));
+    }
   }
   Finish(ToGrpcStatus(status, shared_.context().engine.loop().load().retry_after));
 }

@@ -34,14 +34,19 @@ std::optional<RequestPlan> NextBest(const Explanation& e) {
   return best;
 }
 
-std::string Places(const Explanation& e) {
+const char* InStorage(std::string_view storage) {
+  if (storage == "disk") return "on disk";
+  return storage == "remote" ? "in the remote store" : "on disk or in the remote store";
+}
+
+std::string Places(const Explanation& e, std::string_view storage) {
   std::vector<std::string> places;
   const auto add = [&](Tokens tokens, const char* where) {
     if (tokens > Tokens(0)) places.push_back(absl::StrCat(tokens.value(), " ", where));
   };
   add(e.on_device, "on the device");
   add(e.on_host, "in host memory");
-  add(e.on_disk, "on disk");
+  add(e.on_disk, InStorage(storage));
   add(NewTokens(e), "new");
   return absl::StrCat("Of ", e.prompt.value(), " prompt tokens, ", absl::StrJoin(places, ", "));
 }
@@ -61,9 +66,9 @@ std::string Comparison(const Explanation& e) {
       other_name, other_price);
 }
 
-std::string Reason(const Explanation& e) {
+std::string Reason(const Explanation& e, std::string_view storage) {
   const Explanation::Plan& plan = PlanOf(e, e.plan);
-  return absl::StrCat(Places(e), "; ", RequestPlanName(e.plan), " adds ", Time(plan.link),
+  return absl::StrCat(Places(e, storage), "; ", RequestPlanName(e.plan), " adds ", Time(plan.link),
                       " to the link and ", Time(plan.compute), " to compute, ", Comparison(e), ".");
 }
 
@@ -81,7 +86,7 @@ v1::PlanEstimate MakePlan(RequestPlan plan, const Explanation::Plan& estimate) {
 
 }  // namespace
 
-v1::ExplainResponse MakeExplainResponse(const Explanation& e) {
+v1::ExplainResponse MakeExplainResponse(const Explanation& e, std::string_view storage) {
   v1::ExplainResponse out;
   out.set_prompt_tokens(Count(e.prompt));
   out.set_device_tokens(Count(e.on_device));
@@ -94,7 +99,7 @@ v1::ExplainResponse MakeExplainResponse(const Explanation& e) {
     *out.add_plans() = MakePlan(plan, PlanOf(e, plan));
   }
   out.set_plan(RequestPlanName(e.plan));
-  out.set_reason(Reason(e));
+  out.set_reason(Reason(e, storage));
   out.set_predicted_ttft_s(absl::ToDoubleSeconds(e.predicted_ttft));
   out.set_waiting(static_cast<uint32_t>(e.waiting));
   out.set_fits_now(e.fits_now);

@@ -54,7 +54,8 @@ absl::Status TraceCall::Begin(const grpc::ByteBuffer& bytes) {
   absl::Time origin = start_;
   for (const TraceEvent& event : events_) origin = std::min(origin, event.start);
   text_ = std::make_unique<TraceText>(
-      origin, absl::StrCat(context_.info.backend(), ", ", context_.info.device()));
+      origin, absl::StrCat(context_.info.backend(), ", ", context_.info.device()),
+      context_.engine.loop().backend_info().storage_place);
   pending_ = text_->Header();
   return absl::OkStatus();
 }

@@ -1,4 +1,5 @@
 // HardwareProfile from and to its file.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -104,6 +105,10 @@ void ReadLink(StrictObject& top, HardwareProfile& h) {
     h.duplex_sustained = ReadByteRate(in, "duplex_total");
     h.copy_overhead = ReadTime(in, "per_run");
     h.copy_latency = ReadTime(in, "latency");
+    if (in.Has("kernel_below")) {
+      const double bytes = in.QuantityOrNone("kernel_below", UnitKind::kBytes);
+      h.kernel_below = Bytes(std::llround(std::min(bytes, 1e18)));
+    }
   });
 }
 
@@ -186,6 +191,7 @@ class Writer {
   static std::string Write(FlopRate r) { return FormatQuantity(r.value(), UnitKind::kFlopRate); }
   static std::string WriteOrNone(FlopRate r) { return r == FlopRate(0) ? "none" : Write(r); }
   static std::string Write(ByteRate r) { return FormatQuantity(r.value(), UnitKind::kByteRate); }
+  static std::string WriteOrNone(Bytes b) { return b == Bytes(0) ? "none" : Write(b); }
   static std::string Write(Seconds t) { return FormatQuantity(t.value(), UnitKind::kTime); }
   static std::string Write(Watts w) { return FormatQuantity(w.value(), UnitKind::kPower); }
   static std::string Write(Bytes b) {
@@ -239,11 +245,13 @@ std::string HardwareToJson(const HardwareProfile& h) {
   out.Section("memory", {{"size", Writer::Write(h.memory)}});
   out.Section("memory_bandwidth", {{"peak", Writer::Write(h.memory_bandwidth_peak)},
                                    {"sustained", Writer::Write(h.memory_bandwidth_sustained)}});
-  out.Section("link", {{"to_device", Writer::Write(h.to_device)},
+  ordered_json link = {{"to_device", Writer::Write(h.to_device)},
                        {"to_host", Writer::Write(h.to_host)},
                        {"duplex_total", Writer::Write(h.duplex_sustained)},
                        {"per_run", Writer::Write(h.copy_overhead)},
-                       {"latency", Writer::Write(h.copy_latency)}});
+                       {"latency", Writer::Write(h.copy_latency)}};
+  if (h.kernel_below.has_value()) link["kernel_below"] = Writer::WriteOrNone(*h.kernel_below);
+  out.Section("link", std::move(link));
   out.Section("step", {{"floor", Writer::Write(h.step_floor)},
                        {"floor_per_layer", Writer::Write(h.layer_floor)},
                        {"launch", Writer::Write(h.step_launch)},

@@ -24,6 +24,9 @@ class StrictObject {
   StrictObject(const nlohmann::json& object, const std::string& where, absl::Status& status,
                std::string prefix = "");
 
+  // Whether the object has the key, for those that may be missing.
+  bool Has(const char* key) { return Find(key) != nullptr; }
+
   std::string String(const char* key);
   int64_t Int(const char* key, int64_t min, int64_t max);
   // A text like "3.35 TB/s", in base units.

@@ -100,7 +100,7 @@ std::shared_ptr<prometheus::Collectable> Metrics::vllm_aliases() const { return 
 void Metrics::Observe(const SchedulerStats& stats, const ActivitySnapshot& activity) {
   impl_->requests.Observe(stats);
   impl_->cache.Observe(stats);
-  impl_->steps.Observe(activity.wall());
+  impl_->steps.Observe(activity.wall(), stats.steps_ahead);
   impl_->activity->Observe(activity);
 }
 

@@ -27,6 +27,8 @@ StepSeries::StepSeries(SeriesMaker& make, Tier storage)
       tokens_(
           make.Counter("sluice_step_tokens_total", "Tokens computed in steps, prompt and output.")),
       steps_(make.Counter("sluice_steps_total", "Steps that ran.")),
+      steps_ahead_(make.Counter("sluice_steps_ahead_total",
+                                "Steps that were launched while the one before still ran.")),
       step_tokens_(
           make.Histogram("sluice_step_size_tokens", "Tokens of a step.", buckets::kStepTokens)),
       step_seconds_(make.Histogram("sluice_step_seconds", "Duration of a step, stalls included.",
@@ -47,8 +49,9 @@ StepSeries::StepSeries(SeriesMaker& make, Tier storage)
   }
 }
 
-void StepSeries::Observe(absl::Duration wall) {
+void StepSeries::Observe(absl::Duration wall, int64_t ahead) {
   idle_phase_.Follow(InSeconds(wall) - phase_total_);
+  steps_ahead_.Follow(static_cast<double>(ahead));
 }
 
 void StepSeries::OnStep(const StepPlan& plan, const StepResult& result) {

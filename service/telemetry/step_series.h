@@ -15,8 +15,9 @@ class StepSeries {
   // `storage`: what is behind the host, for the labels of links.
   StepSeries(SeriesMaker& make, Tier storage);
 
-  // `wall`: the time since start, up to now; what no step took of it was idle.
-  void Observe(absl::Duration wall);
+  // `wall`: the time since start, up to now; what no step took of it was idle. `ahead`: steps that
+  // were planned ahead.
+  void Observe(absl::Duration wall, int64_t ahead);
   void OnStep(const StepPlan& plan, const StepResult& result);
   void OnCopiesStarted(LinkDirection direction, int64_t count);
   void OnCopy(LinkDirection direction, const CopyResult& result, absl::Duration queued);
@@ -34,6 +35,7 @@ class StepSeries {
   double phase_total_ = 0;
   prometheus::Counter& tokens_;
   prometheus::Counter& steps_;
+  MirroredCounter steps_ahead_;
   prometheus::Histogram& step_tokens_;
   prometheus::Histogram& step_seconds_;
   std::vector<Link> links_;

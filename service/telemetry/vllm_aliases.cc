@@ -103,13 +103,20 @@ double ValueOf(const MetricFamily& family, const Sum& sum) {
   return value;
 }
 
+// The type of KV on the device: that of the host's codec where both hold the same bytes.
+std::string CacheDType(const BackendInfo& info) {
+  const bool same = info.device_block_bytes == info.geometry.bytes_per_block;
+  if (!same || info.host_codec == "raw") return info.dtype;
+  return info.host_codec.substr(0, info.host_codec.find('-'));
+}
+
 }  // namespace
 
 VllmAliases::VllmAliases(const BackendInfo& info, std::string model,
                          std::shared_ptr<const prometheus::Collectable> native)
     : block_size_(absl::StrCat(info.geometry.tokens_per_block.value())),
       device_blocks_(absl::StrCat(info.device_blocks.value())),
-      dtype_(info.dtype),
+      dtype_(CacheDType(info)),
       model_(std::move(model)),
       native_(std::move(native)) {}
 

@@ -15,19 +15,20 @@ constexpr absl::Duration kInterval = absl::Milliseconds(200);
 absl::StatusOr<std::unique_ptr<TraceFile>> TraceFile::Create(const std::string& path,
                                                              const EngineTrace& trace, Bytes limit,
                                                              absl::Time origin,
-                                                             const std::string& device) {
-  std::unique_ptr<TraceFile> file(new TraceFile(path, trace, limit, origin, device));
+                                                             const std::string& device,
+                                                             const std::string& storage) {
+  std::unique_ptr<TraceFile> file(new TraceFile(path, trace, limit, origin, device, storage));
   if (file->file_.good()) return file;
   return absl::UnavailableError(absl::StrCat("cannot write the trace to ", path,
                                              "; is the folder there and writable? (--trace-file)"));
 }
 
 TraceFile::TraceFile(const std::string& path, const EngineTrace& trace, Bytes limit,
-                     absl::Time origin, const std::string& device)
+                     absl::Time origin, const std::string& device, const std::string& storage)
     : path_(path),
       trace_(trace),
       limit_(limit.value()),
-      text_(origin, device),
+      text_(origin, device, storage),
       file_(path, std::ios::binary | std::ios::trunc) {
   const std::string header = text_.Header();
   file_ << header << std::flush;

@@ -36,7 +36,8 @@ class TraceFile {
   static absl::StatusOr<std::unique_ptr<TraceFile>> Create(const std::string& path,
                                                            const EngineTrace& trace, Bytes limit,
                                                            absl::Time origin,
-                                                           const std::string& device);
+                                                           const std::string& device,
+                                                           const std::string& storage = "disk");
   ~TraceFile();  // Close(), unless done
 
   // Writes what is left and ends the file. Returns UNAVAILABLE if anything could not be written.
@@ -46,7 +47,7 @@ class TraceFile {
 
  private:
   TraceFile(const std::string& path, const EngineTrace& trace, Bytes limit, absl::Time origin,
-            const std::string& device);
+            const std::string& device, const std::string& storage);
 
   void ThreadMain();
   void WriteNew();

@@ -15,9 +15,6 @@ constexpr int kDevice = 1;
 constexpr int kLinks = 2;
 constexpr int kRequests = 3;
 
-constexpr std::array<const char*, kLinkDirectionCount> kDirections = {
-    "host to device", "device to host", "disk to host", "host to disk"};
-static_assert(kDirections.back() != nullptr, "every direction needs its name");
 constexpr std::array<const char*, kCopyClassCount> kClasses = {"control", "demand", "prefetch",
                                                                "write-back"};
 constexpr std::array<const char*, kTierCount> kTiers = {"device", "host", "disk", "remote"};
@@ -123,6 +120,20 @@ void TraceText::AppendStep(const StepSpan& span, const TraceEvent& event, std::s
   AppendSpan(lane, name, "step", event, arguments, out);
 }
 
+std::string TraceText::DirectionName(LinkDirection direction) const {
+  switch (direction) {
+    case LinkDirection::kHostToDevice:
+      return "host to device";
+    case LinkDirection::kDeviceToHost:
+      return "device to host";
+    case LinkDirection::kDiskToHost:
+      return absl::StrCat(storage_, " to host");
+    case LinkDirection::kHostToDisk:
+      break;
+  }
+  return absl::StrCat("host to ", storage_);
+}
+
 TraceText::Lane TraceText::CopyLane(const CopySpan& span, const TraceEvent& event,
                                     std::string* out) {
   const auto direction = static_cast<size_t>(span.direction);
@@ -135,7 +146,7 @@ TraceText::Lane TraceText::CopyLane(const CopySpan& span, const TraceEvent& even
   if (free == ends.end()) ends.push_back(event.end);
   ends[static_cast<size_t>(index)] = event.end;
   const Lane lane = {kLinks, key * kLaneStride + index + 1};
-  std::string name = absl::StrCat(kDirections[direction], ": ", kClasses[copy_class]);
+  std::string name = absl::StrCat(DirectionName(span.direction), ": ", kClasses[copy_class]);
   if (index > 0) absl::StrAppend(&name, " (", index + 1, ")");
   NameLane(lane, name, out);
   return lane;

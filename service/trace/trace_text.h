@@ -22,8 +22,10 @@ namespace sluice {
 
 class TraceText {
  public:
-  // Times are shown relative to `origin`; `device` says what computes.
-  TraceText(absl::Time origin, std::string device) : origin_(origin), device_(std::move(device)) {}
+  // Times are shown relative to `origin`; `device` says what computes, `storage` what is behind the
+  // host (BackendInfo::storage_place).
+  TraceText(absl::Time origin, std::string device, std::string storage = "disk")
+      : origin_(origin), device_(std::move(device)), storage_(std::move(storage)) {}
 
   std::string Header();
   // Appends one event, with its lane's name before it if it is new.
@@ -47,12 +49,15 @@ class TraceText {
   // The first lane of this direction and class that is free at `event.start`.
   Lane CopyLane(const CopySpan& span, const TraceEvent& event, std::string* out);
   Lane RequestLane(int64_t request, std::string* out);
+  // "disk to host".
+  std::string DirectionName(LinkDirection direction) const;
   void NameLane(const Lane& lane, const std::string& name, std::string* out);
   void BeginEvent(std::string* out);
   double Microseconds(absl::Time time) const;
 
   const absl::Time origin_;
   const std::string device_;
+  const std::string storage_;
   bool any_ = false;
   std::set<std::pair<int, int64_t>> named_;
   std::map<int, std::vector<absl::Time>> copy_lanes_;  // by direction and class: ends of each lane

@@ -2,25 +2,28 @@
 """Deletes one synchronising statement at a time and asks the tests whether they notice.
 
     python3 tests/cuda_on_cpu/mutate.py BUILD [--tsan BUILD] [--group NAME ...] [--seeds 0,1,2]
-                                        [--only FILE[:LINE]] [--jobs N] [--record FILE] [--list]
+                                        [--only FILE[:LINE] ...] [--changed-since-result]
+                                        [--jobs N] [--record FILE] [--list]
 
-Each barrier, fence, wait, event record and synchronise of the sources in mutation/targets.py is
+Each barrier, fence, wait, event record and synchronise that statements.py finds in backend/cuda is
 removed in a copy; what depends on it is compiled with the commands of BUILD (a configured and built
-Ninja folder), linked into the tests that must notice, and run, once per seed of the emulation and
-then once in the ThreadSanitizer folder. The tree itself is not touched. A mutant is
+Ninja folder), linked into the tests that must notice (mutation/targets.py), and run, once per seed of
+the emulation and then once in the ThreadSanitizer folder. The tree itself is not touched. A mutant is
 
     caught      a test fails, crashes, does not end in time, or ThreadSanitizer reports a race
     redundant   nobody notices, and targets.py says why nobody can
     SURVIVED    nobody notices: a test is missing, or the statement is redundant and goes
 
-Exits 1 if a mutant survives, or if one that is called redundant is noticed. --record writes the
-table as JSON. All kernels: about 5 minutes.
+Exits 1 if a mutant survives, if one that is called redundant is noticed, or if a statement has no
+test. --record writes the table as JSON and keeps the rows of sources that were not tried.
+--changed-since-result skips sources that are, with their tests, as they were when the file of
+--record was written. Two cores: about 8 seconds per mutant of a kernel, 15 of the pipelines.
 """
 
 import argparse
-import collections
 import concurrent.futures
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -34,14 +37,41 @@ from mutation import statements, targets, trial  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def mutants_of(groups, only):
+def chosen(options):
     """(group, mutant) of every statement that is tried."""
-    for group in groups:
-        for source in group.sources:
-            text = (ROOT / source).read_text()
-            for mutant in statements.find(source, text, group.calls):
-                if not only or f"{mutant.source}:{mutant.line}:".find(only) >= 0:
-                    yield group, mutant
+    found = targets.statements_of_tree(ROOT)
+    homeless = [m for group, m in found if group is None]
+    if homeless:
+        sys.exit("mutate: no test is assigned (mutation/targets.py) to " + "; ".join(
+            f"{m.source}:{m.line}: {m.statement}" for m in homeless))
+
+    def wanted(group, mutant):
+        place = f"{mutant.source}:{mutant.line}:"
+        return ((not options.group or group.name in options.group)
+                and (not options.only or any(only in place for only in options.only)))
+    return [(group, mutant) for group, mutant in found if wanted(group, mutant)]
+
+
+def keys_of(work, build):
+    """source -> a hash of it and of the tests that must notice."""
+    keys = {}
+    for group, mutant in work:
+        if mutant.source in keys:
+            continue
+        digest = hashlib.sha256((ROOT / mutant.source).read_bytes())
+        for target in group.tests:
+            for source in build.test_sources(target):
+                digest.update((ROOT / source).read_bytes())
+        keys[mutant.source] = digest.hexdigest()[:16]
+    return keys
+
+
+def recorded(path):
+    """The table that --record wrote earlier, or an empty one."""
+    if path is None or not path.exists():
+        return {"keys": {}, "rows": []}
+    table = json.loads(path.read_text())
+    return {"keys": table.get("keys", {}), "rows": table["rows"]}
 
 
 def judge(group, mutant, how):
@@ -75,7 +105,13 @@ def cpu_name():
     return platform.machine()
 
 
-def record(path, rows, counts, seeds, minutes):
+def record(path, rows, keys, seeds, minutes):
+    """Writes the table: these rows, and the former ones of sources that were not tried."""
+    former = recorded(path)
+    present = {m.source for _, m in targets.statements_of_tree(ROOT)}
+    rows = rows + [r for r in former["rows"] if r["source"] in present - set(keys)]
+    rows.sort(key=lambda r: (r["source"], r["line"]))
+    counts = count(rows)
     table = {
         "benchmark": "mutation run of the synchronisation of CUDA kernels and pipelines",
         "command": " ".join(["python3", "tests/cuda_on_cpu/mutate.py",
@@ -86,10 +122,18 @@ def record(path, rows, counts, seeds, minutes):
         "minutes": round(minutes, 1),
         "mutants": len(rows),
         **counts,
+        "keys": {s: k for s, k in sorted({**former["keys"], **keys}.items()) if s in present},
     }
     head = json.dumps(table, indent=2)[:-2]
     lines = ",\n".join("    " + json.dumps(row) for row in rows)
     path.write_text(f'{head},\n  "rows": [\n{lines}\n  ]\n}}\n')
+
+
+def count(rows):
+    counts = {"caught": 0, "redundant": 0, "survived": 0}
+    for row in rows:
+        counts[row["verdict"].lower()] += 1
+    return counts
 
 
 def parse():
@@ -99,12 +143,17 @@ def parse():
     parser.add_argument("--tsan", type=pathlib.Path)
     parser.add_argument("--group", action="append", default=[],
                         help=f"of {', '.join(g.name for g in targets.GROUPS)}; all by default")
-    parser.add_argument("--only", default="", help="mutants whose FILE:LINE contains this")
+    parser.add_argument("--only", action="append", default=[],
+                        help="mutants whose FILE:LINE: contains this")
+    parser.add_argument("--changed-since-result", action="store_true",
+                        help="skip sources that are, with their tests, as --record's file has them")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--record", type=pathlib.Path)
     parser.add_argument("--list", action="store_true", help="only show the mutants")
     options = parser.parse_args()
+    if options.changed_since_result and options.record is None:
+        parser.error("--changed-since-result compares with the file of --record")
     unknown = set(options.group) - {g.name for g in targets.GROUPS}
     if unknown:
         parser.error(f"no group {', '.join(sorted(unknown))}")
@@ -113,15 +162,19 @@ def parse():
 
 def main():
     options = parse()
-    groups = [g for g in targets.GROUPS if not options.group or g.name in options.group]
-    work = list(mutants_of(groups, options.only))
+    work = chosen(options)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    plain = trial.Build(options.build.resolve())
+    tsan = trial.Build(options.tsan.resolve()) if options.tsan else None
+    keys = keys_of(work, plain)
+    if options.changed_since_result:
+        same = {s for s, k in recorded(options.record)["keys"].items() if keys.get(s) == k}
+        work = [(group, mutant) for group, mutant in work if mutant.source not in same]
+        keys = {s: k for s, k in keys.items() if s not in same}
     if options.list:
         for group, m in work:
             print(f"{group.name:12} {m.source}:{m.line}: {m.statement}")
         return 0
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    plain = trial.Build(options.build.resolve())
-    tsan = trial.Build(options.tsan.resolve()) if options.tsan else None
 
     def variants_of(group):
         return trial.variants(group, plain, tsan, seeds)
@@ -129,13 +182,17 @@ def main():
     start = datetime.datetime.now()
     for group in {g.name: g for g, _ in work}.values():
         trial.check_baseline(variants_of(group))
-    rows = try_all(work, variants_of, options.jobs)
-    counts = collections.Counter({"caught": 0, "redundant": 0, "survived": 0})
-    counts.update(row["verdict"].lower() for row in rows)
+    rows, sources = [], list(dict.fromkeys(mutant.source for _, mutant in work))
+    for source in sources:  # recorded one by one: a run that is cut short is not for nothing
+        part = [(group, mutant) for group, mutant in work if mutant.source == source]
+        rows += try_all(part, variants_of, options.jobs)
+        if options.record:
+            minutes = (datetime.datetime.now() - start).total_seconds() / 60
+            done = set(sources[:sources.index(source) + 1])
+            record(options.record, rows, {s: k for s, k in keys.items() if s in done}, seeds,
+                   minutes)
+    counts = count(rows)
     print(f"{len(rows)} mutants: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
-    if options.record:
-        minutes = (datetime.datetime.now() - start).total_seconds() / 60
-        record(options.record, rows, dict(counts), seeds, minutes)
     return 1 if counts["survived"] else 0
 
 

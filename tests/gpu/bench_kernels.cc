@@ -120,18 +120,15 @@ class KernelBench {
   void Attention(const std::string& name, const std::vector<Shape>& shapes, KvType kv) {
     const int heads = quick_ ? 4 : 32, kv_heads = quick_ ? 1 : 8, dim = 128, block = 16;
     const KvPageShape page{kv_heads, dim, block, kv, 64};
-    std::vector<std::vector<AttentionRange>> ranges;
     std::vector<AttentionSequence> sequences;
     std::vector<int32_t> table;
     int tokens = 0;
     double pairs = 0, kv_tokens = 0;
-    ranges.reserve(shapes.size());
     for (const auto& [before, count] : shapes) {
-      ranges.push_back({{0, before + count, 0, static_cast<int32_t>(table.size())}});
+      sequences.push_back({tokens, count, before, static_cast<int32_t>(table.size())});
       for (int t = 0; t < before + count; t += block) {
         table.push_back(static_cast<int32_t>(table.size()));
       }
-      sequences.push_back({tokens, count, before, ranges.back()});
       tokens += count;
       kv_tokens += before + count;
       pairs += static_cast<double>(count) * (before + (count + 1) / 2.0);
@@ -199,18 +196,21 @@ class KernelBench {
       work.position = before;
       work.kv_end = before + 1;
       work.blocks = s * blocks;
+      work.partial = s;
       works.push_back(work);
       for (int b = 0; b < blocks; ++b) table.push_back(s * blocks + b);
     }
     const auto rows = static_cast<size_t>(sequences * heads);
     const BenchMemory q(Where::kDevice, rows * kMlaRow * 2),
         out(Where::kDevice, rows * kMlaLatent * 2),
-        pool(Where::kDevice, table.size() * block * kMlaRow * 2);
+        pool(Where::kDevice, table.size() * block * kMlaRow * 2),
+        scratch(Where::kDevice, rows * kMlaLatent * 4);
     const BenchArray<int32_t> d_table(table);
     const BenchArray<AttentionWork> d_works(works);
     MlaAttentionParams params;
     params.q = q.data();
     params.out = out.data();
+    params.partial = scratch.data<float>();
     params.works = d_works.get();
     params.work_count = sequences;
     params.views[0].data = pool.data();

@@ -127,6 +127,11 @@ Bytes PinnedPool::registered() const {
   return registered_;
 }
 
+absl::Status PinnedPool::Usable(Bytes end) const {
+  const std::lock_guard<std::mutex> lock(mu_);
+  return registered_ >= end ? absl::OkStatus() : status_;
+}
+
 absl::Status PinnedPool::WaitFor(Bytes end) {
   std::unique_lock<std::mutex> lock(mu_);
   progress_.wait(lock, [&] { return registered_ >= end || !status_.ok() || stop_; });

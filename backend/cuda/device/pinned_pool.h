@@ -58,6 +58,9 @@ class PinnedPool {
   // CANCELLED when the pool is being destroyed.
   absl::Status WaitFor(Bytes end);
   absl::Status WaitForAll() { return WaitFor(size_); }
+  // Whether the first `end` bytes are registered or still may be: what the host puts there is of
+  // use. Does not wait; returns what WaitFor() would if it is known not to succeed.
+  absl::Status Usable(Bytes end) const;
 
  private:
   PinnedPool(const DeviceContext& context, MemoryAccount& account)

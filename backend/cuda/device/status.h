@@ -1,8 +1,5 @@
-// From cudaError_t to absl::Status, and the one error state that a device does not recover from.
-//
-// Most errors concern one call (no memory, a bad argument). A "sticky" one has destroyed the
-// process's context on the device: every later call fails with it, nothing runs any more, and only
-// a new process helps. DeviceHealth remembers that, so that everybody can stop at once.
+// The one error state that a device does not recover from: DeviceHealth remembers a sticky error
+// (gpu/error.h), so that everybody can stop at once.
 #pragma once
 
 #include <atomic>
@@ -10,22 +7,10 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "backend/cuda/gpu/error.h"
 #include "backend/cuda/gpu/gpu.h"
 
 namespace sluice::cuda {
-
-// Whether the error means that the context is lost, by the error's documentation in
-// driver_types.h ("must be terminated and relaunched").
-bool IsSticky(cudaError_t error);
-
-// OK for cudaSuccess. Otherwise "<what>: <CUDA's name> (<CUDA's text>)", and a remedy where there
-// is one:
-//   RESOURCE_EXHAUSTED   no memory
-//   FAILED_PRECONDITION  no driver, no device, driver too old, device busy
-//   UNIMPLEMENTED        the device or system cannot do it
-//   UNAVAILABLE          sticky
-//   INTERNAL             anything else: a mistake of ours
-absl::Status CudaStatus(cudaError_t error, std::string_view what);
 
 // "cudaMalloc" of "cudaMalloc(&p, n)".
 constexpr std::string_view CallName(std::string_view call) {
@@ -37,6 +22,18 @@ class DeviceHealth {
  public:
   // CudaStatus(error, what); a sticky error marks the device as lost.
   absl::Status Note(cudaError_t error, std::string_view what);
+  // A call that waits for work on the device, such as cudaStreamSynchronize. If it fails and the
+  // device is all right, the failure was the call's own, and a second one succeeds. If that fails,
+  // too, what is under way can no longer be known to have ended, so nothing may be used again: the
+  // device counts as lost.
+  template <class Call>
+  absl::Status Wait(Call call, std::string_view what) {
+    cudaError_t error = call();
+    if (error != cudaSuccess && !IsSticky(error)) error = call();
+    if (error == cudaSuccess) return absl::OkStatus();
+    MarkLost(CudaStatus(error, what));
+    return status();
+  }
   // Marks the device as lost for a reason that has no sticky code of its own. The first one counts.
   void MarkLost(const absl::Status& why);
 

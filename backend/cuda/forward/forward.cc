@@ -23,8 +23,8 @@ namespace {
 
 constexpr std::array<int32_t, 6> kHeadDims = {32, 64, 80, 96, 128, 256};
 constexpr Bytes kRotationPiece = MiB(1);
-// How many times over the parts of split attention may fill the device; see PlanAttention().
-constexpr int64_t kPartialBlocksPerMultiprocessor = 8;
+// Segments of split attention per multiprocessor and kv head that have room; see PlanAttention().
+constexpr int64_t kSegmentsPerMultiprocessor = 32;
 
 absl::Status Unsupported(const char* field, int64_t value, const char* want) {
   return absl::UnimplementedError(absl::StrCat("the CUDA kernels do not take ", field, " = ", value,
@@ -32,11 +32,22 @@ absl::Status Unsupported(const char* field, int64_t value, const char* want) {
                                                ". Serve this model with --backend=cpu"));
 }
 
-int64_t PartialRows(const ModelConfig& config, int32_t multiprocessors) {
+int64_t SegmentsOf(Tokens tokens) {
+  return (tokens.value() + kAttentionSegment - 1) / kAttentionSegment;
+}
+
+// Rows for the parts of split tiles: enough for many short sequences, and for the longest one.
+int64_t PartRows(const ModelConfig& config, const ForwardOptions& options) {
   const int64_t group = config.heads / config.kv_heads;
   const int64_t tokens = std::max<int64_t>(AttentionTileRows(AttentionTile::kDecode) / group, 1);
-  const int64_t blocks = kPartialBlocksPerMultiprocessor * multiprocessors;
-  return tokens * ((blocks + config.kv_heads - 1) / config.kv_heads);
+  const int64_t segments = kSegmentsPerMultiprocessor * options.multiprocessors;
+  return tokens * std::max((segments + config.kv_heads - 1) / config.kv_heads,
+                           SegmentsOf(options.max_positions));
+}
+
+// Where tiles that see several segments hold what they have folded.
+int64_t ScratchRows(const ForwardOptions& options) {
+  return SegmentsOf(options.max_positions) > 1 ? options.max_rows.value() : 0;
 }
 
 }  // namespace
@@ -65,8 +76,7 @@ Forward::Forward(const ModelConfig& config, const DeviceWeights& weights,
   attention_.kv_heads = config.kv_heads;
   // No window: what is served is cut to it (backend/model/model_config.h).
   attention_.multiprocessors = options.multiprocessors;
-  attention_.least_split = options.least_split;
-  attention_.partial_rows = static_cast<int32_t>(PartialRows(config, options.multiprocessors));
+  attention_.partial_rows = static_cast<int32_t>(PartRows(config, options));
 }
 
 absl::StatusOr<std::unique_ptr<Forward>> Forward::Create(const ModelConfig& config,
@@ -81,10 +91,19 @@ absl::StatusOr<std::unique_ptr<Forward>> Forward::Create(const ModelConfig& conf
 
 absl::Status Forward::Prepare(MemoryAccount& account) {
   const int64_t rows = options_.max_rows.value();
-  SLUICE_ASSIGN_OR_RETURN(workspace_,
-                          Workspace::Allocate(config_, rows, std::min<int64_t>(rows, kLogitRows),
-                                              attention_.partial_rows, account));
+  SLUICE_ASSIGN_OR_RETURN(
+      workspace_, Workspace::Allocate(config_, rows, std::min<int64_t>(rows, kLogitRows),
+                                      attention_.partial_rows + ScratchRows(options_), account));
+  if (weights_.type() == WeightType::kFp8E4m3) SLUICE_RETURN_IF_ERROR(ReserveFp8());
   return UploadRotation(account);
+}
+
+// For the largest of this model's products.
+absl::Status Forward::ReserveFp8() {
+  const int32_t width = config_.q_dim() + 2 * config_.kv_dim();
+  return gemm_.ReserveFp8(static_cast<int32_t>(options_.max_rows.value()),
+                          std::max({config_.hidden, config_.q_dim(), config_.intermediate}),
+                          std::max({width, config_.hidden, 2 * config_.intermediate}));
 }
 
 absl::Status Forward::UploadRotation(MemoryAccount& account) {
@@ -126,6 +145,7 @@ absl::Status Forward::Run(const StepTables& step, const ControlBuffer& control,
   embedding.residual = workspace_.residual();
   embedding.count = step.tokens();
   embedding.hidden = config_.hidden;
+  embedding.drawn = step.drawn;
   SLUICE_RETURN_IF_ERROR(CudaStatus(LaunchEmbedding(embedding, stream_), "embedding"));
   for (int layer = 0; layer < config_.layers; ++layer) {
     SLUICE_RETURN_IF_ERROR(RunLayer(layer, before_attention));
@@ -184,6 +204,7 @@ absl::Status Forward::PlaceKv(const DeviceLayer& layer, int index) {
   rope.heads = config_.heads;
   rope.kv_heads = config_.kv_heads;
   rope.head_dim = config_.head_dim;
+  rope.kv = pools_.page.type;
   return CudaStatus(LaunchRopeKvWrite(rope, stream_), "rotation and KV write");
 }
 
@@ -194,13 +215,12 @@ absl::Status Forward::Attend(int index) {
   attention.out = workspace_.attended();
   attention.partial = workspace_.partial();
   attention.lse = workspace_.lse();
-  attention.views[0] = pools_.DeviceView(index, control_->At(step_->blocks[0]));
-  if (pools_.host != nullptr) {
-    attention.views[1] = pools_.HostView(index, control_->At(step_->blocks[1]));
-  }
+  attention.views[0] = pools_.DeviceView(index, control_->At(step_->blocks));
+  if (pools_.host != nullptr) attention.views[1] = pools_.HostView(index);
   attention.heads = config_.heads;
   attention.kv_heads = config_.kv_heads;
   attention.head_dim = config_.head_dim;
+  attention.kv = pools_.page.type;
   attention.scale = 1.0F / std::sqrt(static_cast<float>(config_.head_dim));
   attention.works = control_->At(step_->decode);
   attention.work_count = step_->decode.count;
@@ -236,12 +256,13 @@ absl::Status Forward::FeedForward(const DeviceLayer& layer) {
 }
 
 // out = input * weights^T + bias, in bf16
-absl::Status Forward::Multiply(const void* input, int32_t rows, const void* weights,
+absl::Status Forward::Multiply(const void* input, int32_t rows, const DeviceMatrix& weights,
                                const void* bias, int64_t k, int64_t n, void* out) {
   GemmParams gemm;
   gemm.a = input;
   gemm.a_stride = k;
-  gemm.b = weights;
+  gemm.b = weights.data;
+  gemm.b_scales = weights.scales;
   gemm.bias = bias;
   gemm.c = out;
   gemm.m = rows;

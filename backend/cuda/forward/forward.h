@@ -3,8 +3,8 @@
 //   ids -> embedding -> layers x { norm, qkv, rope + KV write, attention, o, norm, SwiGLU } -> norm
 //       -> lm_head, for the rows that ask
 //
-// The residual stream is float; matrix inputs and KV are bf16, sums float. Nothing here waits for
-// the device.
+// The residual stream is float; matrix inputs are bf16, sums float; KV is what the pool has: bf16,
+// or 8-bit with scales. Nothing here waits for the device.
 //
 // Thread-compatible.
 #pragma once
@@ -32,7 +32,6 @@ struct ForwardOptions {
   Tokens max_positions{2048};  // the rotation table has so many rows
   Tokens max_rows{512};        // tokens of a step
   int32_t multiprocessors = 1;
-  int32_t least_split = 256;  // see AttentionPlanOptions
 };
 
 // Whether there are kernels for `config`. Returns UNIMPLEMENTED with the field and what there is.
@@ -79,6 +78,7 @@ class Forward {
           GemmEngine& gemm, cudaStream_t stream);
 
   absl::Status Prepare(MemoryAccount& account);
+  absl::Status ReserveFp8();
   absl::Status UploadRotation(MemoryAccount& account);
   absl::Status RunLayer(int index, LayerFn before_attention);
   absl::Status Normalize(const void* delta, const void* weight);
@@ -86,8 +86,8 @@ class Forward {
   absl::Status PlaceKv(const DeviceLayer& layer, int index);
   absl::Status Attend(int index);
   absl::Status FeedForward(const DeviceLayer& layer);
-  absl::Status Multiply(const void* input, int32_t rows, const void* weights, const void* bias,
-                        int64_t k, int64_t n, void* out);
+  absl::Status Multiply(const void* input, int32_t rows, const DeviceMatrix& weights,
+                        const void* bias, int64_t k, int64_t n, void* out);
 
   const ModelConfig& config_;
   const DeviceWeights& weights_;

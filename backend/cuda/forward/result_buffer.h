@@ -43,8 +43,8 @@ class ResultBuffer {
     return {offset, count};
   }
 
-  // Makes room for what was added. Returns RESOURCE_EXHAUSTED if there is none.
-  // REQUIRES: nothing in the stream uses the old memory.
+  // Makes room for what was added. Returns RESOURCE_EXHAUSTED if there is none. What runs may still
+  // read the old device memory: cudaFree waits. REQUIRES: the last download has ended.
   absl::Status Reserve();
 
   // Puts one copy of all arrays into `stream`.

@@ -35,14 +35,15 @@ void TokenSampler::Prepare(std::span<const SampleInput> inputs, ControlBuffer& c
   groups_.clear();
   edits_.clear();
   report_.clear();
-  const auto step = static_cast<size_t>(group_);
-  for (size_t first = 0; first < inputs.size(); first += step) {
-    PrepareGroup(inputs.subspan(first, std::min(step, inputs.size() - first)), control, results);
+  tokens_ = results.Add<int32_t>(inputs.size());
+  for (size_t first = 0; first < inputs.size(); first += static_cast<size_t>(group_)) {
+    PrepareGroup(first, control, results);
   }
 }
 
-void TokenSampler::PrepareGroup(std::span<const SampleInput> inputs, ControlBuffer& control,
-                                ResultBuffer& results) {
+void TokenSampler::PrepareGroup(size_t first, ControlBuffer& control, ResultBuffer& results) {
+  const std::span<const SampleInput> inputs =
+      inputs_.subspan(first, std::min(static_cast<size_t>(group_), inputs_.size() - first));
   Group group;
   group.first_edit = edits_.size();
   std::vector<SampleRow> samples;
@@ -60,7 +61,7 @@ void TokenSampler::PrepareGroup(std::span<const SampleInput> inputs, ControlBuff
   group.samples = control.Add(std::span<const SampleRow>(samples));
   group.edits = control.Add(std::span<const LogitEdit>(edits_).subspan(group.first_edit));
   group.report = control.Add(std::span<const int32_t>(report));
-  group.tokens = results.Add<int32_t>(samples.size());
+  group.tokens = {tokens_.offset + first * sizeof(int32_t), samples.size()};
   group.picked = results.Add<float>(samples.size());
   group.before = results.Add<float>(static_cast<size_t>(group.edits.count));
   group.log_sum = results.Add<float>(report.size());

@@ -41,6 +41,9 @@ class TokenSampler {
   // `results`. `inputs` are used until Take().
   void Prepare(std::span<const SampleInput> inputs, ControlBuffer& control, ResultBuffer& results);
 
+  // Where the draws of all inputs will be, one after the other; -1: none.
+  ResultArray<int32_t> tokens() const { return tokens_; }
+
   int32_t groups() const { return static_cast<int32_t>(groups_.size()); }
   int32_t first(int32_t group) const { return group * group_; }
   int32_t count(int32_t group) const { return groups_[static_cast<size_t>(group)].samples.count; }
@@ -60,7 +63,7 @@ class TokenSampler {
     ControlArray<int32_t> report;  // rows whose log-probabilities are wanted
     int32_t top = 0;               // the most that any of them wants
     size_t first_edit = 0;         // in edits_
-    ResultArray<int32_t> tokens;   // [count]
+    ResultArray<int32_t> tokens;   // [count], of tokens_
     ResultArray<float> picked;     // [count]: logits of the tokens, after edits
     ResultArray<float> before;     // [edits]
     ResultArray<float> log_sum;    // [report]
@@ -68,8 +71,7 @@ class TokenSampler {
     ResultArray<float> top_logprobs;
   };
 
-  void PrepareGroup(std::span<const SampleInput> inputs, ControlBuffer& control,
-                    ResultBuffer& results);
+  void PrepareGroup(size_t first, ControlBuffer& control, ResultBuffer& results);
   void AddEdits(int32_t row, const SampleInput& input);
   absl::Status ReportLogprobs(const Group& group, float* logits, const ControlBuffer& control,
                               const ResultBuffer& results, cudaStream_t stream) const;
@@ -78,6 +80,7 @@ class TokenSampler {
   const int32_t group_;
   const int32_t vocab_;
   std::span<const SampleInput> inputs_;
+  ResultArray<int32_t> tokens_;
   std::vector<Group> groups_;
   std::vector<int32_t> report_;   // per input: its place in its group's `report`, or -1
   std::vector<LogitEdit> edits_;  // of all groups

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backend/cuda/device/memory.h"
+#include "backend/cuda/gpu/gpu.h"
 #include "backend/model/model_config.h"
 #include "scheduler/base/units.h"
 
@@ -25,7 +26,7 @@ class Workspace {
                                             int64_t logit_rows, int64_t partial_rows,
                                             MemoryAccount& account);
 
-  // Makes room for `rows` rows of partial results. REQUIRES: no kernel reads the old ones.
+  // Makes room for `rows` rows of partial results. What runs may use the old ones: cudaFree waits.
   absl::Status ReservePartials(int64_t rows);
 
   float* residual() const { return Floats(residual_); }  // [rows][hidden]

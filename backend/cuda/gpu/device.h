@@ -17,6 +17,15 @@ namespace sluice::gpu {
 
 __device__ __forceinline__ int lane_id() { return static_cast<int>(threadIdx.x & 31); }
 
+// x. What is computed from it is computed where it stands: the compiler cannot move it out of a
+// loop and hold it in registers. For kernels that have none left.
+__device__ __forceinline__ int anew(int x) {
+#if !defined(SLUICE_CUDA_EMU)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 #if !defined(SLUICE_CUDA_EMU)
 // A generic address of shared memory as the 32-bit one that PTX wants.
 __device__ __forceinline__ uint32_t shared_address(const void* p) {

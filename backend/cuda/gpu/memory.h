@@ -113,6 +113,30 @@ __device__ __forceinline__ void store_global(T* p,
 #endif
 }
 
+// ld.volatile.global, st.volatile.global: like load_global and store_global, but in the order in
+// which they stand: the compiler does not move later loads up, which would hold all of them in
+// registers at once.
+__device__ __forceinline__ float2 load_global_in_order(const float2* p SLUICE_GPU_SITE) {
+#if defined(SLUICE_CUDA_EMU)
+  return internal::Load(cuda_emu::Space::kGlobalRead, p, site_);
+#else
+  float2 value;
+  asm volatile("ld.volatile.global.v2.f32 {%0, %1}, [%2];\n"
+               : "=f"(value.x), "=f"(value.y)
+               : "l"(p)
+               : "memory");
+  return value;
+#endif
+}
+__device__ __forceinline__ void store_global_in_order(float2* p, float2 value SLUICE_GPU_SITE) {
+#if defined(SLUICE_CUDA_EMU)
+  internal::Store(cuda_emu::Space::kGlobalWrite, p, value, site_);
+#else
+  asm volatile("st.volatile.global.v2.f32 [%0], {%1, %2};\n" ::"l"(p), "f"(value.x), "f"(value.y)
+               : "memory");
+#endif
+}
+
 // st.global.cs: written once, first to be evicted.
 template <class T>
 __device__ __forceinline__ void store_global_streaming(

@@ -13,16 +13,14 @@ namespace sluice::cuda {
 SLUICE_ATTENTION()::AttentionBlock(const AttentionParams& params, const AttentionWork& work,
                                    const AttentionShared<Half, Shape>& shared, int kv_head)
     : params_(params), work_(work), shared_(shared) {
-  const KvView& view = work.view == 0 ? params.views[0] : params.views[1];
-  const auto* data = static_cast<const unsigned char*>(view.data);
-  base_ = data + static_cast<int64_t>(kv_head) * view.head_stride;
+  const KvView& view = params.views[0];
   blocks_ = view.blocks + work.blocks;
-  block_stride_ = view.block_stride;
+  head_offset_ = kv_head * view.head_stride;
   value_offset_ = view.value_offset;
   token_stride_ = view.token_stride;
   block_tokens_ = view.block_tokens;
   if constexpr (kQuantized) {
-    scale_base_ = data + view.scale_offset + static_cast<int64_t>(kv_head) * view.scale_head_stride;
+    scale_offset_ = static_cast<int32_t>(view.scale_offset) + kv_head * view.scale_head_stride;
     scale_token_stride_ = view.scale_token_stride;
     scale_group_ = view.scale_group;
   }
@@ -40,17 +38,20 @@ SLUICE_ATTENTION()::AttentionBlock(const AttentionParams& params, const Attentio
   quad_ = gpu::lane_id() / 4;
   pair_ = gpu::lane_id() % 4;
   const int row = warp_m_ * 16;
-  SLUICE_UNROLL
-  for (int r = 0; r < 2; ++r) {
-    const int position = work.position + Token(row + quad_ + 8 * r);
-    low_[r] = max(begin_, position - window + 1);
-    high_[r] = min(end_ - 1, position);
-    maximum_[r] = -INFINITY;
-    sum_[r] = 0;
-  }
   warp_low_ = max(begin_, work.position + Token(row + 15) - window + 1);
   warp_high_ = min(end_ - 1, work.position + Token(row));
   scale_log2_ = params.scale * 1.44269504088896341F;
+  Clear();
+}
+
+// Begins a segment.
+SLUICE_ATTENTION(void)::Clear() {
+  SLUICE_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    base_[r] = -INFINITY;
+    SLUICE_UNROLL
+    for (int i = 0; i < Shape::kSums; ++i) sum_[r][i] = 0;
+  }
   SLUICE_UNROLL
   for (int i = 0; i < kDimTiles; ++i) o_[i][0] = o_[i][1] = o_[i][2] = o_[i][3] = 0;
 }
@@ -61,7 +62,8 @@ AttentionBlock<Half, Shape, kQuantized>::PlaceOf(int token) const {
   const auto n = static_cast<uint32_t>(token);
   const uint32_t entry = Divide(n, block_tokens_);
   const int32_t block = gpu::load_global_nc(blocks_ + entry);
-  return {block * block_stride_, static_cast<int32_t>(n - entry * block_tokens_.divisor)};
+  return {BlockAt(params_.views, block) + head_offset_,
+          static_cast<int32_t>(n - entry * block_tokens_.divisor)};
 }
 
 SLUICE_ATTENTION(void)::LoadQueries() {
@@ -82,21 +84,22 @@ SLUICE_ATTENTION(void)::LoadQueries() {
   }
 }
 
-// Starts the copy of one KV tile. Tokens beyond the last become zero: their weights are zero, and
-// zero times what an unwritten slot holds need not be.
+// Starts the copy of KV tile `tile`, counted from position 0. Tokens that no row sees become zero:
+// their weights are zero, and zero times what an unwritten slot holds need not be.
 SLUICE_ATTENTION(void)::LoadTile(int tile) {
+  const int thread = Thread();
   SLUICE_UNROLL_4
   for (int i = 0; i < kPieces; ++i) {
-    const int c = static_cast<int>(threadIdx.x) + i * kThreads;
+    const int c = thread + i * kThreads;
     if (kTilePieces % kThreads != 0 && c >= kTilePieces) break;
     const int row = c / kRowPieces;
     const int piece = c % kRowPieces;
-    const int token = begin_ + tile * kTile + row;
-    const bool valid = token < end_;
-    const unsigned char* source = base_;
+    const int token = tile * kTile + row;
+    const bool valid = token >= begin_ && token < end_;
+    const auto* source = static_cast<const unsigned char*>(params_.views[0].data);
     if (valid) {
       const Place place = PlaceOf(token);
-      source += place.block + static_cast<int64_t>(place.within) * token_stride_ + piece * 16;
+      source = place.block + static_cast<int64_t>(place.within) * token_stride_ + piece * 16;
     }
     unsigned char* key;
     unsigned char* value;
@@ -114,12 +117,13 @@ SLUICE_ATTENTION(void)::LoadTile(int tile) {
 
 // The scales (bf16, K low, V high) of piece `piece` of this thread in `tile`.
 SLUICE_ATTENTION(uint32_t)::ScalesOf(int tile, int piece) const {
-  const int c = static_cast<int>(threadIdx.x) + piece * kThreads;
-  const int token = begin_ + tile * kTile + c / kRowPieces;
-  if (token >= end_ || (kTilePieces % kThreads != 0 && c >= kTilePieces)) return 0;
+  const int c = Thread() + piece * kThreads;
+  const int token = tile * kTile + c / kRowPieces;
+  if (token < begin_ || token >= end_ || (kTilePieces % kThreads != 0 && c >= kTilePieces))
+    return 0;
   const Place place = PlaceOf(token);
   const uint32_t group = Divide(static_cast<uint32_t>(c % kRowPieces) * 16, scale_group_);
-  const unsigned char* source = scale_base_ + place.block +
+  const unsigned char* source = place.block - head_offset_ + scale_offset_ +
                                 static_cast<int64_t>(place.within) * scale_token_stride_ +
                                 2 * group;
   const uint32_t key = gpu::load_global_nc(reinterpret_cast<const uint16_t*>(source));
@@ -135,7 +139,7 @@ SLUICE_ATTENTION(void)::LoadScales(int tile) {
 
 SLUICE_ATTENTION(void)::DequantizePiece(int tile, int piece, uint32_t scales) const {
   const unsigned char* codes = shared_.kv + tile % Shape::kStages * 2 * Shape::kTileElements;
-  const int c = static_cast<int>(threadIdx.x) + piece * kThreads;
+  const int c = Thread() + piece * kThreads;
   if (kTilePieces % kThreads != 0 && c >= kTilePieces) return;
   const int row = c / kRowPieces;
   const int chunk = c % kRowPieces * 2;
@@ -168,13 +172,12 @@ SLUICE_ATTENTION(void)::DequantizeTile(int tile) const {
 }
 
 // Rows of the warp, dimensions [16 step, + 16).
-SLUICE_ATTENTION(void)::QueryFragment(uint32_t (&a)[4], int step) const {
-  const int lane = gpu::lane_id();
+SLUICE_ATTENTION(void)::QueryFragment(uint32_t (&a)[4], int step, int lane) const {
   gpu::ldmatrix_x4<false>(a, shared_.q + At::At(warp_m_ * 16 + (lane & 15), step * 2 + lane / 16));
 }
 
 SLUICE_ATTENTION(void)::Score(float (&s)[kTokenTiles][4], const Element* keys) const {
-  const int lane = gpu::lane_id();
+  const int lane = Lane();
   const int first = warp_n_ * Shape::kWarpTokens;
   SLUICE_UNROLL
   for (int n = 0; n < kTokenTiles; ++n) s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
@@ -185,7 +188,7 @@ SLUICE_ATTENTION(void)::Score(float (&s)[kTokenTiles][4], const Element* keys) c
       SLUICE_UNROLL
       for (int i = 0; i < 4; ++i) a[i] = queries_[step][i];
     } else {
-      QueryFragment(a, step);
+      QueryFragment(a, step, lane);
     }
     SLUICE_UNROLL
     for (int n = 0; n < kTokenTiles; n += 2) {
@@ -198,43 +201,79 @@ SLUICE_ATTENTION(void)::Score(float (&s)[kTokenTiles][4], const Element* keys) c
   }
 }
 
+// Tile row `row` sees tokens [low, high].
+SLUICE_ATTENTION(void)::Seen(int row, int32_t& low, int32_t& high) const {
+  const int position = work_.position + Token(row);
+  const int window = params_.window > 0 ? params_.window : 0x40000000;
+  low = max(begin_, position - window + 1);
+  high = min(end_ - 1, position);
+}
+
 // Hides what a row does not see. `first`: token of the warp's first column.
 SLUICE_ATTENTION(void)::Mask(float (&s)[kTokenTiles][4], int first) const {
+  int32_t low[2], high[2];
+  SLUICE_UNROLL
+  for (int r = 0; r < 2; ++r) Seen(warp_m_ * 16 + Lane() / 4 + 8 * r, low[r], high[r]);
   SLUICE_UNROLL
   for (int n = 0; n < kTokenTiles; ++n) {
     SLUICE_UNROLL
     for (int i = 0; i < 4; ++i) {
       const int token = first + n * 8 + pair_ * 2 + (i & 1);
-      if (token < low_[i >> 1] || token > high_[i >> 1]) s[n][i] = -INFINITY;
+      if (token < low[i >> 1] || token > high[i >> 1]) s[n][i] = -INFINITY;
+    }
+  }
+}
+
+// The largest score of rows quad_ and quad_ + 8 in the tile.
+SLUICE_ATTENTION(void)::TileMaximum(float (&maximum)[2], const float (&s)[kTokenTiles][4]) const {
+  SLUICE_UNROLL
+  for (int r = 0; r < 2; ++r) {
+    maximum[r] = -INFINITY;
+    SLUICE_UNROLL
+    for (int n = 0; n < kTokenTiles; ++n) {
+      maximum[r] = fmaxf(maximum[r], fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+    }
+    maximum[r] = fmaxf(maximum[r], __shfl_xor_sync(0xffffffffu, maximum[r], 1));
+    maximum[r] = fmaxf(maximum[r], __shfl_xor_sync(0xffffffffu, maximum[r], 2));
+    if constexpr (kExchange) {
+      if (pair_ == 0) shared_.maxima[warp_n_ * 16 + quad_ + 8 * r] = maximum[r];
+    }
+  }
+  if constexpr (kExchange) {
+    __syncthreads();  // all maxima are there
+    SLUICE_UNROLL
+    for (int r = 0; r < 2; ++r) {
+      SLUICE_UNROLL
+      for (int w = 0; w < Shape::kWarpsN; ++w) {
+        maximum[r] = fmaxf(maximum[r], shared_.maxima[w * 16 + quad_ + 8 * r]);
+      }
     }
   }
 }
 
 // Scores become weights relative to the running maximum; what was summed before is scaled to it.
+// Where the maximum stays, the factor is 2^0: exactly one.
 SLUICE_ATTENTION(void)::Softmax(float (&s)[kTokenTiles][4]) {
+  float maximum[2];
+  TileMaximum(maximum, s);
   SLUICE_UNROLL
   for (int r = 0; r < 2; ++r) {
-    float maximum = maximum_[r];
-    SLUICE_UNROLL
-    for (int n = 0; n < kTokenTiles; ++n) {
-      maximum = fmaxf(maximum, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
-    }
-    maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffu, maximum, 1));
-    maximum = fmaxf(maximum, __shfl_xor_sync(0xffffffffu, maximum, 2));
+    const float base = fmaxf(base_[r], __fmul_rn(maximum[r], scale_log2_));
     // A row that has seen nothing yet keeps weights of zero instead of inf - inf.
-    const float base = maximum == -INFINITY ? 0.0F : maximum * scale_log2_;
-    const float correction = gpu::fast_exp2(fmaf(maximum_[r], scale_log2_, -base));
-    maximum_[r] = maximum;
-    float sum = 0;
+    const float shift = base == -INFINITY ? 0.0F : base;
+    const float correction = gpu::fast_exp2(__fadd_rn(base_[r], -shift));
+    base_[r] = base;
     SLUICE_UNROLL
-    for (int n = 0; n < kTokenTiles; ++n) {
+    for (int g = 0; g < Shape::kSums; ++g) {
+      float x[4];
       SLUICE_UNROLL
-      for (int i = 2 * r; i < 2 * r + 2; ++i) {
-        s[n][i] = gpu::fast_exp2(fmaf(s[n][i], scale_log2_, -base));
-        sum += s[n][i];
+      for (int i = 0; i < 4; ++i) {
+        float& score = s[2 * g + i / 2][2 * r + i % 2];
+        score = x[i] = gpu::fast_exp2(__fmaf_rn(score, scale_log2_, -shift));
       }
+      sum_[r][g] = __fmaf_rn(sum_[r][g], correction,
+                             __fadd_rn(__fadd_rn(x[0], x[1]), __fadd_rn(x[2], x[3])));
     }
-    sum_[r] = fmaf(sum_[r], correction, sum);
     SLUICE_UNROLL
     for (int i = 0; i < kDimTiles; ++i) {
       o_[i][2 * r] *= correction;
@@ -243,32 +282,54 @@ SLUICE_ATTENTION(void)::Softmax(float (&s)[kTokenTiles][4]) {
   }
 }
 
-// o += P V. The layout of S is that of the first operand: weights need no exchange.
+// o += P V, 16 tokens after another. The layout of S is that of the first operand: the weights of a
+// warp's own tokens need no exchange.
 SLUICE_ATTENTION(void)::Gather(const float (&s)[kTokenTiles][4], const Element* values) {
-  const int lane = gpu::lane_id();
-  const int first = warp_n_ * Shape::kWarpTokens;
-  SLUICE_UNROLL
-  for (int n = 0; n < kTokenTiles; n += 2) {
-    const uint32_t p[4] = {Half::Pack(s[n][0], s[n][1]), Half::Pack(s[n][2], s[n][3]),
-                           Half::Pack(s[n + 1][0], s[n + 1][1]),
-                           Half::Pack(s[n + 1][2], s[n + 1][3])};
+  const int lane = Lane();
+  if constexpr (kExchange) {
     SLUICE_UNROLL
-    for (int i = 0; i < kDimTiles; i += 2) {
+    for (int n = 0; n < kTokenTiles; ++n) {
+      SLUICE_UNROLL
+      for (int r = 0; r < 2; ++r) {
+        auto* place =
+            shared_.weights + WeightAt::At(quad_ + 8 * r, warp_n_ * kTokenTiles + n) + pair_ * 2;
+        gpu::store_shared(reinterpret_cast<uint32_t*>(place),
+                          Half::Pack(s[n][2 * r], s[n][2 * r + 1]));
+      }
+    }
+    __syncthreads();  // all weights are there
+  }
+  SLUICE_UNROLL
+  for (int step = 0; step < kTile / 16; ++step) {
+    uint32_t p[4];
+    if constexpr (kExchange) {
+      gpu::ldmatrix_x4<false>(p, shared_.weights + WeightAt::At(lane & 15, step * 2 + lane / 16));
+    } else {
+      SLUICE_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const float(&score)[4] = s[2 * step + i / 2];
+        p[i] = Half::Pack(score[i % 2 * 2], score[i % 2 * 2 + 1]);
+      }
+    }
+    SLUICE_UNROLL
+    for (int j = 0; j < Shape::kWarpPairs; ++j) {
+      if (!HasPair(j)) break;
       uint32_t b[4];  // tokens low, high of dimensions 0-7, then of 8-15
-      gpu::ldmatrix_x4<true>(b, values + At::At(first + n * 8 + (lane & 15), i + lane / 16));
-      Half::Mma(o_[i], p, b[0], b[1]);
-      Half::Mma(o_[i + 1], p, b[2], b[3]);
+      gpu::ldmatrix_x4<true>(
+          b, values + At::At(step * 16 + (lane & 15), FirstColumn() + Column(2 * j) + lane / 16));
+      Half::Mma(o_[2 * j], p, b[0], b[1]);
+      Half::Mma(o_[2 * j + 1], p, b[2], b[3]);
     }
   }
 }
 
 SLUICE_ATTENTION(void)::Compute(int tile) {
-  const int first = begin_ + tile * kTile + warp_n_ * Shape::kWarpTokens;
+  const int first = tile * kTile + warp_n_ * Shape::kWarpTokens;
   const int last = first + Shape::kWarpTokens - 1;
-  // A tile that no row of this warp sees: its first row's window starts at or after begin_, its
-  // last row ends at the position of row 15.
-  const int top = min(end_ - 1, work_.position + Token(warp_m_ * 16 + 15));
-  if (first > top) return;
+  if constexpr (!kExchange) {
+    // A tile that no row of this warp sees: its last row ends at the position of row 15.
+    if (first > min(end_ - 1, work_.position + Token(warp_m_ * 16 + 15))) return;
+  }
   float s[kTokenTiles][4];
   Score(s, TileOf(tile, 0));
   if (first < warp_low_ || last > warp_high_) Mask(s, first);
@@ -277,39 +338,40 @@ SLUICE_ATTENTION(void)::Compute(int tile) {
 }
 
 SLUICE_ATTENTION(void)::Run() {
-  const int tiles = (end_ - begin_ + kTile - 1) / kTile;
   if (end_ <= begin_) {
     WriteNothing();
     return;
   }
+  const int first = begin_ / kTile;
+  const int last = (end_ - 1) / kTile;
   LoadQueries();
-  LoadTile(0);
+  LoadTile(first);
   gpu::cp_async_commit();
-  if constexpr (kScalesAhead) LoadScales(0);
-  for (int tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) LoadTile(tile + 1);
+  if constexpr (kScalesAhead) LoadScales(first);
+  for (int tile = first; tile <= last; ++tile) {
+    if (tile < last) LoadTile(tile + 1);
     gpu::cp_async_commit();
     gpu::cp_async_wait<1>();
     if constexpr (kQuantized) DequantizeTile(tile);
     if constexpr (kScalesAhead) {
-      if (tile + 1 < tiles) LoadScales(tile + 1);
+      if (tile < last) LoadScales(tile + 1);
     }
     __syncthreads();  // everybody's part of the tile is there
     if constexpr (Shape::kQueriesInRegisters) {
-      if (tile == 0) {
+      if (tile == first) {
         SLUICE_UNROLL
-        for (int step = 0; step < kSteps; ++step) QueryFragment(queries_[step], step);
+        for (int step = 0; step < kSteps; ++step) {
+          QueryFragment(queries_[step], step, gpu::lane_id());
+        }
       }
     }
     Compute(tile);
     __syncthreads();  // nobody reads the tile any more
+    if ((tile + 1) % Shape::kSegmentTiles == 0 && tile < last) {
+      EndSegment<false>(tile / Shape::kSegmentTiles);
+    }
   }
-  AddLanes();
-  if constexpr (Shape::kWarpsN == 1) {
-    WriteRows();
-  } else {
-    WriteMerged();
-  }
+  EndSegment<true>(last / Shape::kSegmentTiles);
 }
 
 #undef SLUICE_ATTENTION

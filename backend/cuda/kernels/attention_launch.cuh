@@ -7,7 +7,7 @@
 namespace sluice::cuda {
 
 template <class Half, class Shape, bool kQuantized>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks)
     AttentionKernel(const __grid_constant__ AttentionParams params) {
   SLUICE_DYNAMIC_SMEM(raw);
   gpu::SharedCarver carver(raw);

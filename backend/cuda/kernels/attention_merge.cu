@@ -1,56 +1,43 @@
 #include "backend/cuda/kernels/attention_merge.h"
 
-#include <math.h>
-
-#include "backend/cuda/kernels/half.cuh"
+#include "backend/cuda/kernels/attention_fold.cuh"
 
 namespace sluice::cuda {
 namespace {
 
 constexpr int kWarps = 4;
 
-// One warp per (merge, head). Bytes: parts * (dim + 1) * 4 read, dim * 2 written; two FLOPs per
-// element. Bound by memory bandwidth: parts come from L2 when the splits have just been computed.
+// One warp per (merge, head); a lane folds four neighbouring dimensions. Bytes: parts * (dim + 1) *
+// 4 read, dim * 2 written; three FLOPs per element. Bound by memory bandwidth: parts come from L2
+// when the splits have just been computed.
 template <class Half>
 __global__ void __launch_bounds__(32 * kWarps)
     AttentionMergeKernel(const __grid_constant__ AttentionMergeParams p) {
   const int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
   if (head >= p.heads) return;
   const AttentionMerge merge = p.merges[blockIdx.x];
-  const auto row = [&](int part) {
-    return (static_cast<int64_t>(merge.partial) + static_cast<int64_t>(part) * merge.stride) *
-               p.heads +
-           head;
-  };
-  const int lane = gpu::lane_id();
-  float maximum = -INFINITY;
-  for (int i = lane; i < merge.parts; i += 32) {
-    maximum = fmaxf(maximum, gpu::load_global(p.lse + row(i)));
-  }
-  maximum = WarpMax(maximum);
-  const float base = maximum == -INFINITY ? 0.0F : maximum;
-  float sum = 0;
-  for (int i = lane; i < merge.parts; i += 32) {
-    sum += gpu::fast_exp2(gpu::load_global(p.lse + row(i)) - base);
-  }
-  sum = WarpSum(sum);
-  const float inverse = sum > 0 ? 1.0F / sum : 0.0F;
   const int64_t to = static_cast<int64_t>(merge.query) * p.heads + head;
-  if (lane == 0 && p.out_lse != nullptr) {
-    gpu::store_global(p.out_lse + to, sum > 0 ? base + log2f(sum) : -INFINITY);
-  }
-  for (int dim = lane * 4; dim < p.dim; dim += 128) {
+  for (int dim = gpu::lane_id() * 4; dim < p.dim; dim += 128) {
+    SegmentFold fold;
     float4 o = make_float4(0, 0, 0, 0);
+    SLUICE_UNROLL_4
     for (int i = 0; i < merge.parts; ++i) {
-      const float weight = gpu::fast_exp2(gpu::load_global(p.lse + row(i)) - base) * inverse;
-      if (weight == 0) continue;  // nothing seen: what the part holds may be undefined
+      const int64_t row =
+          (static_cast<int64_t>(merge.partial) + static_cast<int64_t>(i) * merge.stride) * p.heads +
+          head;
+      const float lse = gpu::load_global(p.lse + row);
+      if (lse == -INFINITY) continue;  // nothing seen: what the part holds may be undefined
       const float4 part =
-          gpu::load_global(reinterpret_cast<const float4*>(p.partial + row(i) * p.dim + dim));
-      o.x = fmaf(part.x, weight, o.x);
-      o.y = fmaf(part.y, weight, o.y);
-      o.z = fmaf(part.z, weight, o.z);
-      o.w = fmaf(part.w, weight, o.w);
+          gpu::load_global(reinterpret_cast<const float4*>(p.partial + row * p.dim + dim));
+      const SegmentFold::Weights weights = fold.Add(lse);
+      o.x = SegmentFold::Put(o.x, part.x, weights);
+      o.y = SegmentFold::Put(o.y, part.y, weights);
+      o.z = SegmentFold::Put(o.z, part.z, weights);
+      o.w = SegmentFold::Put(o.w, part.w, weights);
     }
+    const float inverse = fold.Inverse();
+    o = make_float4(Normalize(o.x, inverse), Normalize(o.y, inverse), Normalize(o.z, inverse),
+                    Normalize(o.w, inverse));
     if (p.out != nullptr) {
       gpu::store_global(
           reinterpret_cast<uint2*>(static_cast<typename Half::Type*>(p.out) + to * p.dim + dim),
@@ -59,6 +46,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     if (p.out_float != nullptr) {
       gpu::store_global(reinterpret_cast<float4*>(p.out_float + to * p.dim + dim), o);
     }
+    if (dim == 0 && p.out_lse != nullptr) gpu::store_global(p.out_lse + to, fold.Lse());
   }
 }
 

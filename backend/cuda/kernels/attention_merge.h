@@ -1,8 +1,9 @@
 // Puts partial attention results together: for every merge and head,
 //   lse = log2 sum_i 2^lse_i      out = sum_i 2^(lse_i - lse) out_i
-// which is the softmax over the union of what the parts saw, up to rounding. A part may come from
-// anywhere (a split on the device, the host part attended in place, KV that arrived late), as long
-// as its row and its lse lie in the partial buffers. Merges can be chained.
+// which is the softmax over the union of what the parts saw, up to rounding. Parts are folded in
+// their order, as attention_fold.cuh says: those of a row's segments give the bits that one block
+// that does all segments gives. A part may come from anywhere, as long as its row and its lse lie
+// in the partial buffers. Merges can be chained (that is exact up to rounding, not bit for bit).
 #pragma once
 
 #include <cstdint>

@@ -14,7 +14,8 @@ struct Tile {
   int32_t first = 0;  // token, counted from the sequence's first
   int32_t count = 0;
   bool decode = false;
-  int32_t splits = 1;  // of each range
+  int32_t segments = 0;  // of KV that some query sees
+  int32_t per_item = 0;  // segments of an item
 };
 
 int32_t CeilDivide(int64_t a, int64_t b) { return static_cast<int32_t>((a + b - 1) / b); }
@@ -47,80 +48,73 @@ class Planner {
     const bool decode = sequence.count <= few;
     const int32_t step = decode ? few : TokensPerTile(AttentionTile::kPrefill);
     for (int32_t first = 0; first < sequence.count; first += step) {
-      tiles_.push_back({&sequence, first, std::min(step, sequence.count - first), decode, 1});
+      Tile tile{&sequence, first, std::min(step, sequence.count - first), decode};
+      tile.segments = CeilDivide(End(tile), kAttentionSegment) - Begin(tile) / kAttentionSegment;
+      tile.per_item = tile.segments;
+      tiles_.push_back(tile);
     }
   }
 
-  // What of a range the queries of a tile may see.
-  AttentionRange Seen(const Tile& tile, AttentionRange range) const {
+  // What the queries of a tile see is [Begin, End).
+  int32_t Begin(const Tile& tile) const {
     const int32_t position = tile.sequence->position + tile.first;
-    range.end = std::min(range.end, position + tile.count);
-    if (options_.window > 0) range.begin = std::max(range.begin, position - options_.window + 1);
-    range.end = std::max(range.end, range.begin);
-    return range;
+    return options_.window > 0 ? std::max(0, position - options_.window + 1) : 0;
   }
+  static int32_t End(const Tile& tile) { return tile.sequence->position + tile.first + tile.count; }
 
-  int32_t TokensSeen(const Tile& tile) const {
-    int32_t tokens = 0;
-    for (const AttentionRange& range : tile.sequence->ranges) {
-      const AttentionRange seen = Seen(tile, range);
-      tokens += seen.end - seen.begin;
-    }
-    return tokens;
-  }
-
-  // Splits decode tiles into parts of equal length, as many as fill the device.
+  // Splits decode tiles into items of so many segments that they fill the device, and that no long
+  // one outlasts all others.
   void ChooseSplits() {
     const int64_t wanted = int64_t{options_.multiprocessors} * kBlocksPerMultiprocessor;
-    if (static_cast<int64_t>(tiles_.size()) * options_.kv_heads >= wanted) return;
-    int64_t tokens = 0;
-    for (const Tile& tile : tiles_) tokens += int64_t{TokensSeen(tile)} * options_.kv_heads;
-    int64_t part = std::max<int64_t>(CeilDivide(tokens, wanted), options_.least_split);
-    part = CeilDivide(part, 64) * int64_t{64};
+    int64_t segments = 0;
+    for (const Tile& tile : tiles_) segments += int64_t{tile.segments} * options_.kv_heads;
+    const int32_t per_item = std::max(CeilDivide(segments, wanted), 1);
     int64_t rows = 0;
     for (Tile& tile : tiles_) {
-      if (!tile.decode) continue;
-      const int32_t splits = CeilDivide(std::max(TokensSeen(tile), 1), part);
-      rows += int64_t{splits} * tile.count;
-      if (splits > 1 && rows <= options_.partial_rows) tile.splits = splits;
+      if (!tile.decode || tile.segments <= per_item) continue;
+      const int64_t more = int64_t{tile.segments} * tile.count;
+      if (rows + more > options_.partial_rows) continue;
+      rows += more;
+      tile.per_item = per_item;
     }
+  }
+
+  int32_t TakePartialRows(int32_t rows) {
+    const int32_t first = plan_.partial_rows;
+    plan_.partial_rows += rows;
+    return first;
   }
 
   void Emit(const Tile& tile) {
-    std::vector<AttentionRange> parts;
-    const int32_t total = TokensSeen(tile);
-    const int32_t length = CeilDivide(CeilDivide(std::max(total, 1), tile.splits), 64) * 64;
-    for (const AttentionRange& range : tile.sequence->ranges) {
-      AttentionRange rest = Seen(tile, range);
-      while (rest.begin < rest.end) {
-        AttentionRange part = rest;
-        if (tile.splits > 1) part.end = std::min(rest.end, rest.begin + length);
-        parts.push_back(part);
-        rest.begin = part.end;
-      }
+    AttentionWork work;
+    work.query = tile.sequence->query + tile.first;
+    work.count = tile.count;
+    work.position = tile.sequence->position + tile.first;
+    work.kv_begin = Begin(tile);
+    work.kv_end = End(tile);
+    work.blocks = tile.sequence->blocks;
+    if (tile.per_item < tile.segments) {
+      EmitParts(tile, work);
+      return;
     }
-    const auto count = static_cast<int32_t>(parts.size());
-    const AttentionSequence& sequence = *tile.sequence;
-    std::vector<AttentionWork>& works = tile.decode ? plan_.decode : plan_.prefill;
-    for (int32_t i = 0; i < count; ++i) {
-      const AttentionRange& part = parts[static_cast<size_t>(i)];
-      AttentionWork work;
-      work.query = sequence.query + tile.first;
-      work.count = tile.count;
-      work.position = sequence.position + tile.first;
-      work.kv_begin = part.begin;
-      work.kv_end = part.end;
-      work.blocks = part.blocks;
-      work.view = part.view;
-      work.partial = count == 1 ? -1 : plan_.partial_rows + i * tile.count;
-      works.push_back(work);
+    if (tile.segments > 1) work.partial = TakePartialRows(tile.count);
+    (tile.decode ? plan_.decode : plan_.prefill).push_back(work);
+  }
+
+  void EmitParts(const Tile& tile, AttentionWork work) {
+    const int32_t partial = TakePartialRows(tile.segments * tile.count);
+    const int32_t first = work.kv_begin / kAttentionSegment;
+    const int32_t end = work.kv_end;
+    work.parts = 1;
+    for (int32_t segment = 0; segment < tile.segments; segment += tile.per_item) {
+      work.partial = partial + segment * tile.count;
+      work.kv_end = std::min(end, (first + segment + tile.per_item) * kAttentionSegment);
+      plan_.decode.push_back(work);
+      work.kv_begin = work.kv_end;
     }
-    if (count <= 1) return;
     for (int32_t t = 0; t < tile.count; ++t) {
-      plan_.merges.push_back(
-          {sequence.query + tile.first + t, plan_.partial_rows + t, tile.count, count});
+      plan_.merges.push_back({work.query + t, partial + t, tile.count, tile.segments});
     }
-    plan_.partial_rows += count * tile.count;
   }
 
   const AttentionPlanOptions& options_;

@@ -2,8 +2,8 @@
 // the same for all layers).
 //
 // Sequences with few queries get decode tiles, the others prefill tiles. Where that gives too few
-// blocks to fill the device, the KV ranges of decode tiles are split; ranges in different pools
-// (AttentionRange::view) are separate in any case. Everything that has several parts is merged.
+// blocks to fill the device, the KV of decode tiles is spread over several items, by whole
+// segments, and merged. No choice made here changes a bit of the results.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,11 @@
 
 namespace sluice::cuda {
 
-// A run of KV positions of a sequence that lies in one pool.
-struct AttentionRange {
-  int32_t begin = 0;  // positions
-  int32_t end = 0;
-  int32_t view = 0;    // index into AttentionParams::views
-  int32_t blocks = 0;  // entry of the sequence's first block (position 0) in that view's table
-};
-
 struct AttentionSequence {
   int32_t query = 0;     // first row of q and out
-  int32_t count = 0;     // tokens of this step
+  int32_t count = 0;     // tokens of this step; its KV ends with them
   int32_t position = 0;  // of the first of them
-  // In order, without overlap; together [0, position + count), this step's tokens included.
-  std::span<const AttentionRange> ranges;
+  int32_t blocks = 0;    // entry of the sequence's first block (position 0) in the block table
 };
 
 struct AttentionPlanOptions {
@@ -36,8 +27,8 @@ struct AttentionPlanOptions {
   int32_t kv_heads = 0;
   int32_t window = 0;           // as in AttentionParams
   int32_t multiprocessors = 1;  // of the device
-  int32_t least_split = 256;    // KV tokens of a part, at least
-  // Rows that partial results may take, besides those that several pools need: bounds the buffers.
+  // Rows that parts of split tiles may take: bounds the buffers. Scratch rows come on top, at most
+  // one for each token.
   int32_t partial_rows = 1 << 16;
 };
 

@@ -8,12 +8,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backend/cuda/gpu/error.h"
+#include "backend/cuda/kernels/fp8_product.h"
 #include "scheduler/base/status_macros.h"
 
 namespace sluice::cuda {
 namespace {
 
 constexpr size_t kMostShapes = 4096;
+constexpr int kLeastFp8Capability = 89;  // sm_89
 
 absl::Status ToStatus(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
@@ -36,13 +39,16 @@ using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
 // cuBLAS thinks in columns: our row-major c [m][n] is its n x m matrix, the product of the
-// transposed weights (k x n, stored as [n][k]) and of a (k x m, stored as [m][k]).
+// transposed weights (k x n, stored as [n][k]) and of a (k x m, stored as [m][k]). That is also the
+// only arrangement in which it multiplies E4M3; without scales of its own, to floats.
 struct Product {
   Operation operation;
   Layout weights, input, output;
 
+  // `p` is of halves, or (p.b_scales) of dense codes on both sides, p.c then being float.
   absl::Status Describe(const GemmParams& p) {
-    const cudaDataType_t half = p.half == HalfType::kBf16 ? CUDA_R_16BF : CUDA_R_16F;
+    cudaDataType_t half = p.half == HalfType::kBf16 ? CUDA_R_16BF : CUDA_R_16F;
+    if (p.b_scales != nullptr) half = CUDA_R_8F_E4M3;
     const auto m = static_cast<uint64_t>(p.m);
     const auto n = static_cast<uint64_t>(p.n);
     const auto k = static_cast<uint64_t>(p.k);
@@ -83,9 +89,9 @@ class CublasLtGemmEngine : public GemmEngine {
     SLUICE_RETURN_IF_ERROR(ToStatus(cublasLtCreate(&handle_), "start"));
     const cudaError_t error = cudaMalloc(&workspace_, workspace.size());
     if (error != cudaSuccess) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("cublaslt: want ", workspace.value(),
-                       " bytes of workspace: ", cudaGetErrorString(error)));
+      workspace_ = nullptr;
+      return CudaStatus(error,
+                        absl::StrCat("cublaslt: want ", workspace.value(), " bytes of workspace"));
     }
     workspace_bytes_ = workspace.size();
     return absl::OkStatus();
@@ -96,10 +102,50 @@ class CublasLtGemmEngine : public GemmEngine {
   absl::Status Run(const GemmParams& params, cudaStream_t stream) override {
     if (params.m == 0 || params.n == 0) return absl::OkStatus();
     if (params.k == 0) return plain_->Run(params, stream);
+    if (params.b_scales != nullptr) return RunFp8(params, stream);
     Product product;
     SLUICE_RETURN_IF_ERROR(product.Describe(params));
     SLUICE_ASSIGN_OR_RETURN(const cublasLtMatmulAlgo_t* algorithm, Algorithm(params, product));
     if (algorithm == nullptr) return plain_->Run(params, stream);
+    return Multiply(params, product, algorithm, stream);
+  }
+
+  absl::Status ReserveFp8(int32_t rows, int32_t k, int32_t n) override {
+    int device = 0;
+    int major = 0;
+    int minor = 0;
+    SLUICE_RETURN_IF_ERROR(CudaStatus(cudaGetDevice(&device), "cudaGetDevice"));
+    for (const auto& [attribute, value] : {std::pair{cudaDevAttrComputeCapabilityMajor, &major},
+                                           std::pair{cudaDevAttrComputeCapabilityMinor, &minor}}) {
+      SLUICE_RETURN_IF_ERROR(
+          CudaStatus(cudaDeviceGetAttribute(value, attribute, device), "compute capability"));
+    }
+    // Without tensor cores for fp8 nothing is reserved, and so nothing taken: see RunFp8().
+    if (10 * major + minor < kLeastFp8Capability) return absl::OkStatus();
+    return fp8_.Reserve(rows, k, n);
+  }
+
+ private:
+  // In 8 bits on both sides where the device and the library can (sm_89 and later, sizes that are
+  // multiples of 16); elsewhere our own kernel widens the weights.
+  absl::Status RunFp8(const GemmParams& params, cudaStream_t stream) {
+    if (!fp8_.Takes(params)) return plain_->Run(params, stream);
+    GemmParams codes = params;
+    codes.a = fp8_.codes();
+    codes.a_stride = params.k;
+    codes.bias = nullptr;
+    codes.c = fp8_.raw();
+    codes.float_out = true;
+    Product product;
+    SLUICE_RETURN_IF_ERROR(product.Describe(codes));
+    SLUICE_ASSIGN_OR_RETURN(const cublasLtMatmulAlgo_t* algorithm, Algorithm(codes, product));
+    if (algorithm == nullptr) return plain_->Run(params, stream);
+    return fp8_.Run(
+        params, [&] { return Multiply(codes, product, algorithm, stream); }, stream);
+  }
+
+  absl::Status Multiply(const GemmParams& params, const Product& product,
+                        const cublasLtMatmulAlgo_t* algorithm, cudaStream_t stream) {
     const float one = 1.0F;
     const float zero = 0.0F;
     return ToStatus(cublasLtMatmul(handle_, product.operation.value, &one, params.b,
@@ -109,9 +155,9 @@ class CublasLtGemmEngine : public GemmEngine {
                     "product");
   }
 
- private:
   // What the choice of an algorithm depends on; alignments are those of the three pointers.
-  using Shape = std::tuple<int32_t, int32_t, int32_t, int64_t, HalfType, bool, bool, uint32_t>;
+  using Shape =
+      std::tuple<int32_t, int32_t, int32_t, int64_t, HalfType, bool, bool, bool, uint32_t>;
 
   static uint32_t AlignmentOf(const void* p) {
     const auto address = reinterpret_cast<uintptr_t>(p);
@@ -126,8 +172,15 @@ class CublasLtGemmEngine : public GemmEngine {
     const uint32_t a = AlignmentOf(p.a);
     const uint32_t b = AlignmentOf(p.b);
     const uint32_t c = AlignmentOf(p.c);
-    const Shape shape{
-        p.m, p.n, p.k, p.a_stride, p.half, p.float_out, p.bias != nullptr, a << 20 | b << 10 | c};
+    const Shape shape{p.m,
+                      p.n,
+                      p.k,
+                      p.a_stride,
+                      p.half,
+                      p.float_out,
+                      p.bias != nullptr,
+                      p.b_scales != nullptr,
+                      a << 20 | b << 10 | c};
     auto it = algorithms_.find(shape);
     if (it == algorithms_.end()) {
       if (algorithms_.size() >= kMostShapes) algorithms_.clear();
@@ -170,6 +223,7 @@ class CublasLtGemmEngine : public GemmEngine {
   size_t workspace_bytes_ = 0;
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
   const std::unique_ptr<GemmEngine> plain_ = MakePlainGemmEngine();
+  Fp8Product fp8_;
 };
 
 }  // namespace

@@ -12,8 +12,10 @@ template <class Half>
 __global__ void __launch_bounds__(kThreads)
     EmbeddingKernel(const __grid_constant__ EmbeddingParams p) {
   const int64_t i = blockIdx.x;
-  const auto* from = static_cast<const typename Half::Type*>(p.table) +
-                     static_cast<int64_t>(p.tokens[i]) * p.hidden;
+  int32_t token = p.tokens[i];
+  if (token < 0) token = max(p.drawn[-1 - token], 0);
+  const auto* from =
+      static_cast<const typename Half::Type*>(p.table) + static_cast<int64_t>(token) * p.hidden;
   float* to = p.residual + i * p.hidden;
   for (int at = 2 * static_cast<int>(threadIdx.x); at < p.hidden; at += 2 * kThreads) {
     const uint32_t two = gpu::load_global_nc(reinterpret_cast<const uint32_t*>(from + at));

@@ -1,6 +1,7 @@
 #include "backend/cuda/kernels/gemm.h"
 
 #include "backend/cuda/kernels/half.cuh"
+#include "backend/cuda/kernels/quantized.cuh"
 
 namespace sluice::cuda {
 namespace {
@@ -65,6 +66,56 @@ __device__ __forceinline__ void LoadOperand(Element* to, const Element* from, in
   }
 }
 
+// The same of a matrix of E4M3 codes, in two parts: into registers, then widened into shared
+// memory. kWide: rows start at multiples of 16 bytes and k is a multiple of 16.
+template <class Half, class Shape, bool kWide>
+struct CodeTile {
+  static constexpr int kChunks = Shape::kTileK / 16;
+  static constexpr int kMine = Shape::kTileN * kChunks / Shape::kThreads;
+  static_assert(kMine * Shape::kThreads == Shape::kTileN * kChunks);
+  uint4 codes[kMine];
+
+  __device__ __forceinline__ void Read(const unsigned char* from, int first, int rows, int at,
+                                       int k) {
+    SLUICE_UNROLL
+    for (int i = 0; i < kMine; ++i) {
+      const int c = static_cast<int>(threadIdx.x) + i * Shape::kThreads;
+      const int row = first + c / kChunks;
+      const int column = at + c % kChunks * 16;
+      codes[i] = make_uint4(0, 0, 0, 0);
+      if (row >= rows || column >= k) continue;
+      const unsigned char* source = from + static_cast<int64_t>(row) * k + column;
+      if constexpr (kWide) {
+        codes[i] = gpu::ldg128(source);
+      } else {
+        uint32_t words[4] = {0, 0, 0, 0};
+        SLUICE_UNROLL
+        for (int e = 0; e < 16; ++e) {
+          if (column + e < k) {
+            words[e / 4] |= static_cast<uint32_t>(gpu::load_global_nc(source + e)) << (e % 4 * 8);
+          }
+        }
+        codes[i] = make_uint4(words[0], words[1], words[2], words[3]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void Write(typename Half::Type* to) const {
+    SLUICE_UNROLL
+    for (int i = 0; i < kMine; ++i) {
+      const int c = static_cast<int>(threadIdx.x) + i * Shape::kThreads;
+      const int row = c / kChunks;
+      const int chunk = c % kChunks * 2;
+      const uint2 a = Dequantize4<Half>(codes[i].x, 1.0F, KvType::kFp8E4m3);
+      const uint2 b = Dequantize4<Half>(codes[i].y, 1.0F, KvType::kFp8E4m3);
+      gpu::sts128(to + Swizzle<Shape::kTileK>::At(row, chunk), make_uint4(a.x, a.y, b.x, b.y));
+      const uint2 d = Dequantize4<Half>(codes[i].z, 1.0F, KvType::kFp8E4m3);
+      const uint2 e = Dequantize4<Half>(codes[i].w, 1.0F, KvType::kFp8E4m3);
+      gpu::sts128(to + Swizzle<Shape::kTileK>::At(row, chunk + 1), make_uint4(d.x, d.y, e.x, e.y));
+    }
+  }
+};
+
 template <class Half, class Shape>
 struct WarpProduct {
   static constexpr int kRowTiles = Shape::kWarpM / 16;
@@ -113,6 +164,10 @@ __device__ __forceinline__ void WritePair(const GemmParams& p, int row, int colu
                                           float y) {
   if (row >= p.m || column >= p.n) return;
   const bool two = column + 1 < p.n;
+  if (p.b_scales != nullptr) {
+    x *= p.b_scales[column];
+    if (two) y *= p.b_scales[column + 1];
+  }
   if (p.bias != nullptr) {
     const auto* bias = static_cast<const typename Half::Type*>(p.bias) + column;
     x += static_cast<float>(bias[0]);
@@ -142,7 +197,8 @@ __device__ __forceinline__ void WritePair(const GemmParams& p, int row, int colu
 
 // FLOPs: 2 m n k. Bytes: (n / kTileN) m k + (m / kTileM) n k elements through L2, each of a and b
 // at least once from memory: bound by the bytes of b up to m = 64 or so, by tensor cores beyond.
-template <class Half, class Shape, bool kWide>
+// kCodes: b has half the bytes; widening costs some 3 instructions per code and tile of m.
+template <class Half, class Shape, bool kWide, bool kCodes>
 __global__ void __launch_bounds__(Shape::kThreads)
     GemmKernel(const __grid_constant__ GemmParams p) {
   using Element = typename Half::Type;
@@ -152,31 +208,43 @@ __global__ void __launch_bounds__(Shape::kThreads)
   const int column = static_cast<int>(blockIdx.x) * Shape::kTileN;
   const int row = static_cast<int>(blockIdx.y) * Shape::kTileM;
   const int steps = (p.k + Shape::kTileK - 1) / Shape::kTileK;
+  CodeTile<Half, Shape, kWide> codes;
+  const auto weights = [&](int step) {
+    return shared.b + step % Shape::kStages * Shape::kTileN * Shape::kTileK;
+  };
   const auto load = [&](int step) {
-    const int buffer = step % Shape::kStages;
     const int at = step * Shape::kTileK;
-    LoadOperand<Shape, kWide, Shape::kTileM>(shared.a + buffer * Shape::kTileM * Shape::kTileK,
-                                             static_cast<const Element*>(p.a), p.a_stride, row, p.m,
-                                             at, p.k);
-    LoadOperand<Shape, kWide, Shape::kTileN>(shared.b + buffer * Shape::kTileN * Shape::kTileK,
-                                             static_cast<const Element*>(p.b), p.k, column, p.n, at,
-                                             p.k);
+    LoadOperand<Shape, kWide, Shape::kTileM>(
+        shared.a + step % Shape::kStages * Shape::kTileM * Shape::kTileK,
+        static_cast<const Element*>(p.a), p.a_stride, row, p.m, at, p.k);
+    if constexpr (kCodes) {
+      codes.Read(static_cast<const unsigned char*>(p.b), column, p.n, at, p.k);
+    } else {
+      LoadOperand<Shape, kWide, Shape::kTileN>(weights(step), static_cast<const Element*>(p.b), p.k,
+                                               column, p.n, at, p.k);
+    }
   };
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int warp_row = warp % Shape::kWarpsM * Shape::kWarpM;
   const int warp_column = warp / Shape::kWarpsM * Shape::kWarpN;
   WarpProduct<Half, Shape> product;
   product.Clear();
-  if (steps > 0) load(0);
+  if (steps > 0) {
+    load(0);
+    if constexpr (kCodes) codes.Write(weights(0));
+  }
   gpu::cp_async_commit();
   for (int step = 0; step < steps; ++step) {
     if (step + 1 < steps) load(step + 1);
     gpu::cp_async_commit();
     gpu::cp_async_wait<1>();
     __syncthreads();
-    const int buffer = step % Shape::kStages;
-    product.Add(shared.a + buffer * Shape::kTileM * Shape::kTileK,
-                shared.b + buffer * Shape::kTileN * Shape::kTileK, warp_row, warp_column);
+    product.Add(shared.a + step % Shape::kStages * Shape::kTileM * Shape::kTileK, weights(step),
+                warp_row, warp_column);
+    if constexpr (kCodes) {
+      // The other buffer: whoever read it last is behind the barrier that ended the step before.
+      if (step + 1 < steps) codes.Write(weights(step + 1));
+    }
     __syncthreads();
   }
   const int lane = gpu::lane_id();
@@ -193,16 +261,18 @@ __global__ void __launch_bounds__(Shape::kThreads)
   }
 }
 
-template <class Half, class Shape>
+template <class Half, class Shape, bool kCodes>
 cudaError_t LaunchShape(const GemmParams& params, cudaStream_t stream) {
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  const bool wide =
-      params.k % 8 == 0 && params.a_stride % 8 == 0 && aligned(params.a) && aligned(params.b);
-  const auto kernel = wide ? &GemmKernel<Half, Shape, true> : &GemmKernel<Half, Shape, false>;
+  const bool wide = params.k % (kCodes ? 16 : 8) == 0 && params.a_stride % 8 == 0 &&
+                    aligned(params.a) && aligned(params.b);
+  const auto kernel =
+      wide ? &GemmKernel<Half, Shape, true, kCodes> : &GemmKernel<Half, Shape, false, kCodes>;
   const size_t shared_bytes = GemmShared<Half, Shape>::Bytes();
   const dim3 grid(static_cast<unsigned>((params.n + Shape::kTileN - 1) / Shape::kTileN),
                   static_cast<unsigned>((params.m + Shape::kTileM - 1) / Shape::kTileM));
-  return gpu::Launch("gemm", kernel, grid, dim3(Shape::kThreads), shared_bytes, stream, params);
+  return gpu::Launch(kCodes ? "gemm_fp8" : "gemm", kernel, grid, dim3(Shape::kThreads),
+                     shared_bytes, stream, params);
 }
 
 }  // namespace
@@ -211,8 +281,12 @@ cudaError_t LaunchGemm(const GemmParams& params, cudaStream_t stream) {
   if (params.m == 0 || params.n == 0) return cudaSuccess;
   return WithHalf(params.half, [&](auto tag) {
     using Half = decltype(tag);
-    return params.m <= 16 ? LaunchShape<Half, FewRows>(params, stream)
-                          : LaunchShape<Half, ManyRows>(params, stream);
+    if (params.b_scales != nullptr) {
+      return params.m <= 16 ? LaunchShape<Half, FewRows, true>(params, stream)
+                            : LaunchShape<Half, ManyRows, true>(params, stream);
+    }
+    return params.m <= 16 ? LaunchShape<Half, FewRows, false>(params, stream)
+                          : LaunchShape<Half, ManyRows, false>(params, stream);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "backend/cuda/kernels/gemm_engine.h"
 
 #include "absl/strings/str_cat.h"
+#include "backend/cuda/gpu/error.h"
 
 namespace sluice::cuda {
 namespace {
@@ -10,11 +11,8 @@ class PlainGemmEngine : public GemmEngine {
   std::string_view name() const override { return "plain"; }
 
   absl::Status Run(const GemmParams& params, cudaStream_t stream) override {
-    const cudaError_t error = LaunchGemm(params, stream);
-    if (error == cudaSuccess) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("gemm ", params.m, " x ", params.n, " x ", params.k,
-                                            ": ", cudaGetErrorName(error), ": ",
-                                            cudaGetErrorString(error)));
+    return CudaStatus(LaunchGemm(params, stream),
+                      absl::StrCat("gemm ", params.m, " x ", params.n, " x ", params.k));
   }
 };
 

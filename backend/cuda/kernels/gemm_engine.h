@@ -6,6 +6,7 @@
 // Thread-compatible; one stream at a time, since products share the engine's workspace.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string_view>
 
@@ -19,6 +20,13 @@ class GemmEngine {
   virtual ~GemmEngine() = default;
 
   virtual std::string_view name() const = 0;  // "plain", "cublaslt"
+
+  // Before the first product of weights in 8 bits (GemmParams::b_scales), where the engine
+  // multiplies those in 8 bits: room for up to `rows` rows, `k` deep and `n` wide.
+  // Returns RESOURCE_EXHAUSTED if the device has none.
+  virtual absl::Status ReserveFp8(int32_t /*rows*/, int32_t /*k*/, int32_t /*n*/) {
+    return absl::OkStatus();
+  }
 
   // Enqueues one product. REQUIRES what GemmParams says.
   // Returns INTERNAL with the library's or the runtime's name of the error.

@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(kThreads)
   auto* data = static_cast<unsigned char*>(p.to.data);
   const bool good = QuantizeRow(numbers, dim, static_cast<int>(p.shape.scale_group), p.to_type,
                                 data + to.data, data + to.scales);
-  if (!good && gpu::lane_id() == 0 && p.broken != nullptr) atomicOr(p.broken, 1);
+  if (!good && gpu::lane_id() == 0 && p.broken != nullptr) atomicOr(p.broken + blockIdx.x, 1);
 }
 
 // The inverse; the same bounds.

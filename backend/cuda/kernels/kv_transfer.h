@@ -27,7 +27,9 @@ struct KvTransferParams {
   KvView from;  // one layer of each pool; `blocks` are not used
   KvView to;
   HalfType half = HalfType::kBf16;
-  int32_t* broken = nullptr;  // device; set to 1 if what is quantized is not finite or above 2^120
+  // Device, [count], or null: set to 1 for pairs whose block has a number that cannot be quantized,
+  // not finite or above 2^120. Others are left as they are.
+  int32_t* broken = nullptr;
 };
 
 // Enqueues one launch.

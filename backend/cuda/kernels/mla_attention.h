@@ -5,7 +5,8 @@
 // where q holds W_uk^T q_nope next to the rotated part, and the caller multiplies out by W_uv.
 //
 // Work lists, partial results and merges are those of attention.h and attention_merge.h (dim 512),
-// with MlaTokensPerTile() tokens per item at most.
+// with MlaTokensPerTile() tokens per item at most. A row's result is a function of its own
+// sequence, bit for bit, as attention.h says; one that folds several segments needs scratch rows.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +30,12 @@ constexpr int32_t MlaTokensPerTile(int32_t heads) {
 struct MlaAttentionParams {
   const void* q = nullptr;               // device, half [T][heads][576], dense
   void* out = nullptr;                   // device, half [T][heads][512]
-  float* partial = nullptr;              // device, [partial rows][heads][512]
+  float* partial = nullptr;              // device, [partial rows][heads][512]: parts and scratch
   float* lse = nullptr;                  // device, [partial rows][heads], base 2
   const AttentionWork* works = nullptr;  // device, [work_count]
   int32_t work_count = 0;                // 0 is fine and launches nothing
   // Row (block b, token t) at data + b * block_stride + t * token_stride: half [576].
+  // views[0].blocks is the table of both pools, see InSecondPool().
   KvView views[2];
   int32_t heads = 0;  // divides 64, or a multiple of 64
   float scale = 0.0F;

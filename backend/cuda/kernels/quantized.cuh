@@ -36,6 +36,9 @@ __device__ __forceinline__ uint32_t ScaleBits(float largest, KvType type) {
   return static_cast<uint32_t>(max(exponent, -117) + 127) << 7;
 }
 
+// A bf16 NaN: the scale of a row with numbers that have no code.
+constexpr uint32_t kNanBits = 0x7fc0;
+
 // The code of x in a group with that scale; to nearest even. Magnitudes below 2^-126 are zero.
 __device__ __forceinline__ uint32_t Code(float x, uint32_t scale_bits, KvType type) {
   const float scale = __uint_as_float(scale_bits << 16);
@@ -50,7 +53,8 @@ __device__ __forceinline__ uint32_t Code(float x, uint32_t scale_bits, KvType ty
 
 // Quantizes one row of `dim` (multiple of 4, at most 256) numbers, done by one warp: lane i holds
 // elements 4 i .. 4 i + 3 in x[0..3] and, of rows above 128, 128 + 4 i .. in x[4..7]; what lies
-// beyond the row is zero. Returns false for all lanes if a number is not finite or above 2^120.
+// beyond the row is zero. Returns false for all lanes if a number is not finite or above 2^120;
+// then the scales are NaN, and so is what attention reads, as if the row had kept its type.
 __device__ __forceinline__ bool QuantizeRow(const float (&x)[8], int dim, int group, KvType type,
                                             unsigned char* codes, unsigned char* scales) {
   const int lane = gpu::lane_id();
@@ -68,6 +72,7 @@ __device__ __forceinline__ bool QuantizeRow(const float (&x)[8], int dim, int gr
       largest[j] = fmaxf(largest[j], __shfl_xor_sync(0xffffffffu, largest[j], lanes));
     }
   }
+  good = __all_sync(0xffffffffu, good) != 0;
   if (group > 128) largest[0] = largest[1] = fmaxf(largest[0], largest[1]);
   SLUICE_UNROLL
   for (int j = 0; j < 2; ++j) {
@@ -80,10 +85,10 @@ __device__ __forceinline__ bool QuantizeRow(const float (&x)[8], int dim, int gr
     gpu::store_global(reinterpret_cast<uint32_t*>(codes + first), word);
     if (first % group == 0) {
       gpu::store_global(reinterpret_cast<uint16_t*>(scales) + first / group,
-                        static_cast<uint16_t>(scale));
+                        static_cast<uint16_t>(good ? scale : kNanBits));
     }
   }
-  return __all_sync(0xffffffffu, good) != 0;
+  return good;
 }
 
 }  // namespace sluice::cuda

@@ -293,8 +293,10 @@ __device__ int Draw(const Row& row, const SampleRow& how, Shared& shared) {
 }
 
 // One block per row. Bytes: vocab * 4 from memory, then once more per pass from L2: 1 pass for arg
-// max, 4 without a cut, about 10 for each of top_k, top_p and the draw with one.
-__global__ void __launch_bounds__(kThreads) SampleKernel(const __grid_constant__ SampleParams p) {
+// max, 4 without a cut, about 10 for each of top_k, top_p and the draw with one. (At least four
+// blocks per multiprocessor: without a number the compiler squeezes in a fifth, and spills.)
+__global__ void __launch_bounds__(kThreads, 4)
+    SampleKernel(const __grid_constant__ SampleParams p) {
   SLUICE_SHARED(Shared, shared);
   const SampleRow how = p.rows[blockIdx.x];
   Row row = {p.logits + static_cast<int64_t>(blockIdx.x) * p.vocab, p.vocab, 0, 0};

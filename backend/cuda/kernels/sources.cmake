@@ -6,6 +6,7 @@ set(SLUICE_CUDA_KERNELS
   attention_plan.cc
   attention_prefill.cu
   embedding.cu
+  fp8_product.cc
   gated_activation.cu
   gemm.cu
   gemm_engine.cc
@@ -13,8 +14,10 @@ set(SLUICE_CUDA_KERNELS
   logits.cu
   mla_attention.cu
   pick_logits.cu
+  quantize_rows.cu
   rms_norm.cu
   rope_kv_write.cu
-  sampling.cu)
+  sampling.cu
+  scale_product.cu)
 # Need cuBLASLt of the toolkit: the real library only.
 set(SLUICE_CUDA_KERNELS_CUBLASLT cublaslt_gemm.cc)

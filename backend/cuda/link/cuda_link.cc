@@ -239,7 +239,26 @@ absl::Status CudaLink::WaitForLayer(cudaStream_t stream, std::span<const CopyId>
       return absl::InternalError("a step waits for a copy that nothing can move");
     }
   }
-  return WaitForFlights(stream, loads, layer);
+  absl::Status status = WaitForFlights(stream, loads, layer);
+  if (!status.ok()) WaitUntilOver(loads, &lock);
+  return status;
+}
+
+// Until nothing writes the targets any more: the step that cannot wait reads them, if for nothing.
+void CudaLink::WaitUntilOver(std::span<const CopyId> loads, Lock* lock) {
+  const auto over = [&] {
+    return stop_ || std::all_of(loads.begin(), loads.end(), [&](CopyId id) {
+             const auto it = copies_.find(id);
+             return it == copies_.end() || it->second.remembered;
+           });
+  };
+  while (!over()) {
+    if (options_.own_threads) {
+      progress_.wait(*lock);
+    } else if (!PumpLocked(true, lock)) {
+      return;
+    }
+  }
 }
 
 // The newest slice of each direction will do: a stream keeps its order.

@@ -11,8 +11,9 @@
 // is under way any more: then, and not before, its blocks may be used again.
 //
 // Failures. A call that CUDA refuses ends its copy with that error, after what was under way has
-// ended; sources are never written. Numbers that the offload codec cannot keep: OUT_OF_RANGE. A
-// device that is lost (DeviceHealth) ends all copies, now and later, with UNAVAILABLE.
+// ended; sources are never written. A store of numbers that the offload codec cannot keep ends with
+// OUT_OF_RANGE; CopyResult::failed names their blocks, all others are in place. A device that is
+// lost (DeviceHealth) ends all copies, now and later, with UNAVAILABLE.
 //
 // Thread-safe.
 #pragma once
@@ -95,8 +96,8 @@ class CudaLink {
 
   // Makes what is put into `stream` from now on wait for `layer` of the loads. Blocks until that
   // layer of each is in its stream (at most a slice ahead of its bytes), not until it has arrived.
-  // Returns the error of the first of `loads` that has failed or was revoked: `stream` waits for
-  // nothing then. An id that was never started is INTERNAL.
+  // Returns the error of the first of `loads` that has failed or was revoked, after all of them
+  // have ended: `stream` waits for nothing then. An id that was never started is INTERNAL.
   absl::Status WaitForLayer(cudaStream_t stream, std::span<const CopyId> loads, int layer);
   // Whether `layer` of the copy is in place or the copy has failed.
   bool Settled(CopyId id, int layer);
@@ -121,6 +122,8 @@ class CudaLink {
     bool begun = false;            // its first slice has come to the front of the stream
     absl::Time started;
     absl::Status failure;
+    std::vector<bool> refused;        // [blocks], by the codec; empty: none
+    int refused_layer = 0;            // the first where one was
     std::optional<CopyResult> ended;  // the scheduler's result; ours follows the last flight
     bool remembered = false;          // has had its result; kept for its failure
 
@@ -145,6 +148,7 @@ class CudaLink {
   void QueueLocked(const Copy& copy, const std::shared_ptr<Event>& fence, absl::Time now);
   void RefuseLocked(const Copy& copy, const absl::Status& why, absl::Time now);
   bool SubmittedLocked(CopyId id, int layer) const;
+  void WaitUntilOver(std::span<const CopyId> loads, Lock* lock);
   absl::Status WaitForFlights(cudaStream_t stream, std::span<const CopyId> loads, int layer);
 
   // The rest is in cuda_link_worker.cc; the lock is held.
@@ -160,6 +164,8 @@ class CudaLink {
   void TellScheduler(Line& line);
   void BeginFront(Line& line, absl::Time now);
   void BookLocked();
+  static void NoteRefused(const LinkFlight& flight, std::span<const int64_t> refused,
+                          Progress* progress);
   void FinishIfOver(CopyId id);
   void Remember(CopyId id, Progress* progress);
   void LoseLocked();

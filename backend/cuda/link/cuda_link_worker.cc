@@ -17,6 +17,22 @@ namespace {
 // hears of a failure within a step and names the copy no more.
 constexpr size_t kFailuresRemembered = 4096;
 
+std::vector<int32_t> Positions(const std::vector<bool>& marks) {
+  std::vector<int32_t> positions;
+  for (size_t i = 0; i < marks.size(); ++i) {
+    if (marks[i]) positions.push_back(static_cast<int32_t>(i));
+  }
+  return positions;
+}
+
+absl::Status Refusal(CopyId id, size_t refused, int64_t blocks, int layer) {
+  return absl::OutOfRangeError(
+      absl::StrCat("copy ", id.value(), ": ", refused, " of ", blocks,
+                   " blocks have a number that is not finite or above 2^120 and cannot be "
+                   "quantized, the first in layer ",
+                   layer, "; they are not kept"));
+}
+
 }  // namespace
 
 void CudaLink::WorkerMain(Line& line) {
@@ -107,6 +123,7 @@ void CudaLink::SubmitNext(Line& line, Lock* lock) {
   Progress& progress = copies_.find(slice.id)->second;
   if (submitted) {
     const bool first = line.lane->empty();
+    flight.first = progress.units % progress.blocks;
     progress.units += static_cast<int64_t>(slice.blocks.size());
     ++progress.flights;
     flight.completes_layer = progress.units % progress.blocks == 0;
@@ -127,14 +144,16 @@ void CudaLink::TellScheduler(Line& line) {
 }
 
 void CudaLink::WaitForOldest(Line& line, Lock* lock) {
+  std::vector<int64_t> refused;
   lock->unlock();
-  const absl::Status status = line.lane->WaitForOldest();
+  const absl::Status status = line.lane->WaitForOldest(&refused);
   lock->lock();
   if (lost_ || health_.lost()) return;  // the next Serve() ends all copies
   const absl::Time now = options_.clock();
   const LinkFlight flight = line.lane->Pop();
   Progress& progress = copies_.find(flight.copy)->second;
   --progress.flights;
+  NoteRefused(flight, refused, &progress);
   if (!status.ok()) {
     if (progress.failure.ok()) progress.failure = status;
     scheduler_.Revoke(flight.copy, now);  // what is left of it
@@ -145,6 +164,16 @@ void CudaLink::WaitForOldest(Line& line, Lock* lock) {
   if (line.moving.has_value() && !line.lane->full()) TellScheduler(line);
   if (!line.lane->empty()) BeginFront(line, now);
   progress_.notify_all();
+}
+
+void CudaLink::NoteRefused(const LinkFlight& flight, std::span<const int64_t> refused,
+                           Progress* progress) {
+  if (refused.empty()) return;
+  if (progress->refused.empty()) {
+    progress->refused.resize(static_cast<size_t>(progress->blocks));
+    progress->refused_layer = flight.layer;
+  }
+  for (const int64_t block : refused) progress->refused[static_cast<size_t>(block)] = true;
 }
 
 // The front slice of a stream is what its engine is at. First bytes count from here.
@@ -173,13 +202,19 @@ void CudaLink::FinishIfOver(CopyId id) {
   Progress& progress = it->second;
   if (!progress.ended.has_value() || progress.flights > 0) return;
   const absl::Time now = options_.clock();
-  const absl::Status status = progress.Why();
+  CopyResult result{id, progress.Why(), progress.bytes, progress.begun ? progress.started : now,
+                    now};
+  if (result.status.ok() && !progress.refused.empty()) {
+    result.failed = Positions(progress.refused);
+    result.status = Refusal(id, result.failed.size(), progress.blocks, progress.refused_layer);
+  }
+  const absl::Status status = result.status;
   if (progress.begun) {
     meter_.EndTransfer(progress.direction, progress.bytes, status.ok(), now);
   } else {
     meter_.DropTransfer(progress.direction, progress.bytes);
   }
-  finished_.push_back({id, status, progress.bytes, progress.begun ? progress.started : now, now});
+  finished_.push_back(std::move(result));
   news_ = true;
   if (status.ok()) {
     copies_.erase(it);

@@ -1,10 +1,10 @@
 // CudaKvPools: where the blocks of the device pool and of the host pool lie. A value; owns nothing.
 //
-//   device  [layer][block] pages: block b of layer l at device + l * device_layer_stride() + b *
-//   page host    [block][layer] pages: one run per block, so that a disk tier writes it in one
-//   piece
-// A page is [K, V][token][kv_head][dim] (kernels/types.h), the same bytes on both sides unless an
-// offload codec makes the host's 8-bit.
+//   device  [layer][block] pages: block b of layer l at
+//           device + l * device_layer_stride() + b * page_bytes()
+//   host    [block][layer] pages: one run per block, so that a disk tier writes it in one piece
+// A page is [K, V][token][kv_head][dim] (kernels/types.h), bf16 or 8-bit, the same bytes on both
+// sides unless an offload codec makes 16-bit pages 8-bit on the host.
 #pragma once
 
 #include <cstddef>

@@ -14,19 +14,6 @@ namespace {
 // Slices of small copies are small; so many of them keep a stream busy.
 constexpr int kSlots = 16;
 
-// A call that waits and fails: if the device is all right, the failure was the call's, and a second
-// one succeeds.
-template <class Call>
-absl::Status WaitTwice(DeviceHealth& health, std::string_view what, Call call) {
-  cudaError_t error = call();
-  if (error != cudaSuccess && !IsSticky(error)) error = call();
-  if (error == cudaSuccess) return absl::OkStatus();
-  const absl::Status status = health.Note(error, what);
-  // What is under way can no longer be known to have ended: nothing may be used again.
-  health.MarkLost(status);
-  return health.status();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LinkLane>> LinkLane::Create(const CudaKvPools& pools,
@@ -46,10 +33,10 @@ absl::Status LinkLane::AddSlot(MemoryAccount& account) {
   SLUICE_ASSIGN_OR_RETURN(slot->pairs, PinnedBuffer::Allocate(pairs, "link slices", account));
   slot->checks = pools_.quantizes() && options_.direction == LinkDirection::kDeviceToHost;
   if (slot->checks) {
-    constexpr Bytes kFlag(sizeof(int32_t));
-    SLUICE_ASSIGN_OR_RETURN(slot->broken, DeviceBuffer::Allocate(kFlag, "link checks", account));
+    const Bytes flags(options_.slice_blocks * static_cast<int64_t>(sizeof(int32_t)));
+    SLUICE_ASSIGN_OR_RETURN(slot->broken, DeviceBuffer::Allocate(flags, "link checks", account));
     SLUICE_ASSIGN_OR_RETURN(slot->broken_copy,
-                            PinnedBuffer::Allocate(kFlag, "link checks", account));
+                            PinnedBuffer::Allocate(flags, "link checks", account));
   }
   slots_.push_back(std::move(slot));
   return absl::OkStatus();
@@ -98,14 +85,15 @@ absl::Status LinkLane::EnqueueKernel(int layer, Slot& slot) {
   params.to = load ? device : host;
   params.half = pools_.half;
   params.broken = slot.broken.as<int32_t>();
+  const size_t flags = plan_.pairs.size() * sizeof(int32_t);
   cudaStream_t const stream = stream_.get();
   if (slot.checks) {
     SLUICE_RETURN_IF_ERROR(
-        health_.Note(cudaMemsetAsync(params.broken, 0, sizeof(int32_t), stream), "cudaMemset"));
+        health_.Note(cudaMemsetAsync(params.broken, 0, flags, stream), "cudaMemset"));
   }
   SLUICE_RETURN_IF_ERROR(health_.Note(LaunchKvTransfer(params, stream), "launch of kv_transfer"));
   if (!slot.checks) return absl::OkStatus();
-  return health_.Note(cudaMemcpyAsync(slot.broken_copy.data(), params.broken, sizeof(int32_t),
+  return health_.Note(cudaMemcpyAsync(slot.broken_copy.data(), params.broken, flags,
                                       cudaMemcpyDeviceToHost, stream),
                       "cudaMemcpyAsync");
 }
@@ -159,21 +147,23 @@ absl::Status LinkLane::Close(Slot& slot) {
   slot.recorded =
       health_.Note(cudaEventRecord(slot.done.get(), stream_.get()), "cudaEventRecord").ok();
   if (slot.recorded) return absl::OkStatus();
-  return WaitTwice(health_, "cudaStreamSynchronize",
-                   [&] { return cudaStreamSynchronize(stream_.get()); });
+  return health_.Wait([&] { return cudaStreamSynchronize(stream_.get()); },
+                      "cudaStreamSynchronize");
 }
 
-absl::Status LinkLane::WaitForOldest() {
+absl::Status LinkLane::WaitForOldest(std::vector<int64_t>* refused) {
   const LinkFlight& flight = flights_.front();
   Slot& slot = *slots_[flight.slot];
   if (slot.recorded) {
-    SLUICE_RETURN_IF_ERROR(WaitTwice(health_, "copy between host and device",
-                                     [&] { return cudaEventSynchronize(slot.done.get()); }));
+    SLUICE_RETURN_IF_ERROR(health_.Wait([&] { return cudaEventSynchronize(slot.done.get()); },
+                                        "copy between host and device"));
   }
-  if (!slot.checks || *slot.broken_copy.as<int32_t>() == 0) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(
-      "copy ", flight.copy.value(), ", layer ", flight.layer,
-      ": a number is not finite or above 2^120 and cannot be quantized; the blocks are not kept"));
+  if (!slot.checks) return absl::OkStatus();
+  const int32_t* const broken = slot.broken_copy.as<int32_t>();
+  for (int64_t i = 0; i < flight.blocks; ++i) {
+    if (broken[i] != 0) refused->push_back(flight.first + i);
+  }
+  return absl::OkStatus();
 }
 
 void LinkLane::Push(const LinkFlight& flight) {

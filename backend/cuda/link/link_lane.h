@@ -31,6 +31,7 @@ struct LinkFlight {
   bool completes_layer = false;  // the last slice of its layer
   bool by_kernel = false;
   int64_t blocks = 0;
+  int64_t first = 0;     // position of the first of them in the copy
   size_t slot = 0;       // what it holds
   int64_t sequence = 0;  // counts the link's slices
 };
@@ -71,9 +72,10 @@ class LinkLane {
   // Puts the slice into the stream, for Push(). On an error some of it may be under way: push it
   // all the same. REQUIRES: !full(), and after each Submit() one Push().
   absl::Status Submit(const LinkSlice& slice, LinkFlight* flight);
-  // Waits until the oldest slice has left the stream. OUT_OF_RANGE: it quantized what is not
-  // finite. UNAVAILABLE: the device is lost. REQUIRES: !empty().
-  absl::Status WaitForOldest();
+  // Waits until the oldest slice has left the stream. Into *refused: positions in the copy of
+  // blocks with numbers that cannot be quantized. UNAVAILABLE: the device is lost. REQUIRES:
+  // !empty().
+  absl::Status WaitForOldest(std::vector<int64_t>* refused);
 
   // --- Under the lock ---
   void Push(const LinkFlight& flight);
@@ -89,7 +91,7 @@ class LinkLane {
     Event done;
     bool recorded = false;  // false: the slice has left already
     PinnedBuffer pairs;     // KvTransferPair [slice_blocks], read by the kernel
-    DeviceBuffer broken;    // int32: see KvTransferParams::broken
+    DeviceBuffer broken;    // int32 [slice_blocks]: see KvTransferParams::broken
     PinnedBuffer broken_copy;
     bool checks = false;  // broken_copy will tell
   };

@@ -56,12 +56,13 @@ absl::StatusOr<std::unique_ptr<WeightUploader>> WeightUploader::Create(cudaStrea
 // An error here came up in Finish() before, or the load has failed in any case.
 WeightUploader::~WeightUploader() { static_cast<void>(Finish()); }
 
-absl::Status WeightUploader::Upload(const TensorView* tensor, int64_t elements, void* to) {
+absl::Status WeightUploader::Upload(const TensorView* tensor, int64_t first, int64_t elements,
+                                    void* to) {
   return Upload(Bytes(elements * kHalfBytes), to, [&](int64_t offset, std::span<std::byte> out) {
     if (tensor == nullptr) {
       std::fill(out.begin(), out.end(), std::byte{0});
     } else {
-      ReadHalves(*tensor, offset / kHalfBytes, out);
+      ReadHalves(*tensor, first + offset / kHalfBytes, out);
     }
   });
 }

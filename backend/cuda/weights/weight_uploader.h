@@ -41,8 +41,11 @@ class WeightUploader {
   WeightUploader(const WeightUploader&) = delete;
   WeightUploader& operator=(const WeightUploader&) = delete;
 
-  // Puts `elements` of `tensor` in bf16 to `to`; null: zeros.
-  absl::Status Upload(const TensorView* tensor, int64_t elements, void* to);
+  // Puts `elements` of `tensor`, from `first` on, in bf16 to `to`; null: zeros.
+  absl::Status Upload(const TensorView* tensor, int64_t first, int64_t elements, void* to);
+  absl::Status Upload(const TensorView* tensor, int64_t elements, void* to) {
+    return Upload(tensor, 0, elements, to);
+  }
 
   // Puts `bytes` to `to`, as `fill` writes them: called with pieces in order, each at an offset
   // that is a multiple of 16.

@@ -10,7 +10,9 @@
 namespace sluice::cuda {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class LinkCodecTest : public LinkTest {};
 
@@ -92,9 +94,63 @@ TEST_F(LinkCodecTest, NumbersThatCannotBeQuantizedFailTheStore) {
       EXPECT_EQ(result.status, absl::OkStatus());
     } else {
       EXPECT_EQ(result.status.code(), absl::StatusCode::kOutOfRange);
+      EXPECT_THAT(std::string(result.status.message()), HasSubstr("1 of 1 blocks"));
       EXPECT_THAT(std::string(result.status.message()), HasSubstr("layer 1"));
+      EXPECT_THAT(result.failed, ElementsAre(0));
     }
   }
+}
+
+// Blocks beside one that cannot be quantized are kept, whatever slice and layer it turns up in.
+TEST_F(LinkCodecTest, OnlyTheBlocksWithSuchNumbersFail) {
+  WorldOptions options;
+  options.page = {1, 64, 16, KvType::kHalf, 64};
+  options.host_type = KvType::kFp8E4m3;
+  // A slice has one or two blocks of a layer: the copy is many of them.
+  options.link.rate = ByteRate(6e6);
+  Make(options);
+  const CudaKvPools& pools = world_->pools();
+  EXPECT_LT(link().slice_blocks(), 3);
+  const auto page = static_cast<size_t>(pools.page_bytes());
+  const auto coded = static_cast<size_t>(pools.host_page_bytes());
+  const auto content = [&](int32_t block, int64_t layer) {
+    std::vector<uint16_t> numbers(page / 2, static_cast<uint16_t>(0x3f80 + 8 * block + layer));
+    if (block == 2 && layer == 0) numbers[900] = 0x7fc0;                 // a NaN
+    if (block == 2 && layer == 2) numbers[0] = 0xff80;                   // and again
+    if (block == 4 && layer == 2) numbers[numbers.size() - 1] = 0x7e00;  // above 2^120
+    return numbers;
+  };
+  for (int32_t block = 0; block < 6; ++block) {
+    for (int64_t layer = 0; layer < 3; ++layer) {
+      ASSERT_CUDA_OK(cudaMemcpy(pools.DevicePage(layer, block), content(block, layer).data(), page,
+                                cudaMemcpyHostToDevice));
+    }
+  }
+  const Copy store = world_->Make(kStore, CopyClass::kWriteBack, Neighbours(0, 3, 6));
+  link().Start({&store, 1}, world_->compute());
+  std::vector<CopyResult> results = world_->Take(1);
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_THAT(std::string(results[0].status.message()), HasSubstr("2 of 6 blocks"));
+  EXPECT_THAT(results[0].failed, ElementsAre(2, 4));
+  const auto codec = KvCodec::Create({1, 16, 1, 64, KvElement::kBF16}, {KvCodecKind::kFp8, 64});
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  std::vector<std::byte> want(coded);
+  for (const int32_t block : {0, 1, 3, 5}) {
+    for (int64_t layer = 0; layer < 3; ++layer) {
+      const std::vector<uint16_t> numbers = content(block, layer);
+      ASSERT_TRUE(codec->EncodeLayer(std::as_bytes(std::span(numbers)), want).ok());
+      EXPECT_EQ(std::memcmp(pools.HostPage(layer, 3 + block), want.data(), coded), 0)
+          << "block " << block << ", layer " << layer;
+    }
+  }
+  // The same slots of the lane, without such numbers.
+  const Copy again = world_->Make(kStore, CopyClass::kWriteBack, Neighbours(0, 3, 2));
+  link().Start({&again, 1}, world_->compute());
+  results = world_->Take(1);
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0].status, absl::OkStatus());
+  EXPECT_THAT(results[0].failed, IsEmpty());
 }
 
 }  // namespace

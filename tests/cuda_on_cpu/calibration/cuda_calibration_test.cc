@@ -81,7 +81,25 @@ TEST_F(CudaCalibrationTest, FindsWhereTheCopyEngineWins) {
       CalibrateCuda(**probe, Options(), [](int64_t, int64_t, const std::string&) {});
   ASSERT_THAT(result.status(), IsOk());
   // 8 KiB: one block of the kernel, 2 us, against 2.3 us of the engine. 32 KiB: 8 against 4.8 us.
-  EXPECT_EQ(result->gather_up_to.value(), 8 << 10);
+  // Both times grow with the size to some power between the two: equal after about a fifth of the
+  // way, in logarithms.
+  const HardwareProfile& profile = result->profile;
+  ASSERT_TRUE(profile.kernel_below.has_value());
+  EXPECT_GT(profile.kernel_below->value(), 9 << 10);
+  EXPECT_LT(profile.kernel_below->value(), 16 << 10);
+  EXPECT_THAT(profile.Validate(), IsOk());
+}
+
+TEST_F(CudaCalibrationTest, AKernelThatIsNeverFasterIsSaidToBe) {
+  cuda_emu::SetKernelCost([](const cuda_emu::KernelLaunch& launch) {
+    return std::string(launch.name) == "kv_copy" ? 1e4 : kKernelUs;
+  });
+  const auto probe = CudaProbe::Open("", MiB(2), control_);
+  ASSERT_THAT(probe.status(), IsOk());
+  const auto result =
+      CalibrateCuda(**probe, Options(), [](int64_t, int64_t, const std::string&) {});
+  ASSERT_THAT(result.status(), IsOk());
+  EXPECT_EQ(result->profile.kernel_below, Bytes(0));
 }
 
 TEST_F(CudaCalibrationTest, StopsWhenAsked) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -114,6 +115,11 @@ enum class Api {
 };
 // The nth call of `api` from now (1: the next) does nothing and returns `error`, a cudaError.
 void FailCall(Api api, int nth, int error);
+// The same, and `error` sticks: it is what every later call returns.
+void FailCallForGood(Api api, int nth, int error);
+// Forgets the planned failures of calls that have not come. Returns what kind of call the last one
+// that came has ended; nothing if none came since Reset() or the last call of this.
+std::optional<Api> EndFailures();
 // The nth operation that a stream executes from now fails with `error`, which then is what every
 // later call returns.
 void FailStreamOperation(int nth, int error);

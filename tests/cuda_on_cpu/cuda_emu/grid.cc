@@ -1,5 +1,7 @@
 #include "cuda_emu/grid.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
@@ -54,6 +56,15 @@ void RunBlocks(Grid* grid, const std::vector<uint64_t>& order, std::atomic<size_
   block.reset();
 }
 
+// Whether a thread of the program under test, other than the first, is about to run blocks: in the
+// deterministic modes whoever waits does. CUDA threads read their indices from the storage of the
+// thread they run on, and ThreadSanitizer counts the making of that storage, at the thread's start,
+// as a write that nothing orders before the kernel. Announcing it would announce all else that the
+// thread did, too, and hide its races; so a thread of ours runs the blocks, whose start is ordered.
+bool OnForeignThread() {
+  return kTsan && CurrentConfig().streams != Streams::kThreads && gettid() != getpid();
+}
+
 }  // namespace
 
 void RunGrid(Grid* grid) {
@@ -67,15 +78,16 @@ void RunGrid(Grid* grid) {
   std::atomic<int> error{0};
   const size_t wanted =
       accounting ? 1 : static_cast<size_t>(std::max(1, CurrentConfig().block_workers));
+  const bool foreign = OnForeignThread();
   std::vector<std::thread> workers;
-  for (size_t i = 1; i < std::min(wanted, order.size()); ++i) {
+  for (size_t i = foreign ? 0 : 1; i < std::min(wanted, order.size()); ++i) {
     workers.emplace_back([&] {
       const DeviceAccess access;
       HappensBefore(&grid->start);  // this thread's own storage, which its fibers use
       RunBlocks(grid, order, &next, &error);
     });
   }
-  RunBlocks(grid, order, &next, &error);
+  if (!foreign) RunBlocks(grid, order, &next, &error);
   for (std::thread& worker : workers) worker.join();
   grid->error = error;
   HappensAfter(&grid->done);

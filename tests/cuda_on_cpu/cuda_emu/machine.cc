@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "cuda_emu/diagnostic.h"
 #include "cuda_emu/fiber.h"
@@ -57,6 +58,8 @@ int PlannedError(Machine* m, Api api, bool release) {
     if (it->api != api && (it->api != Api::kAny || release)) continue;
     if (--it->calls_left != 0) continue;
     const int error = it->error;
+    m->failed_call = api;
+    if (it->sticks) m->sticky_error = error;
     m->failures.erase(it);
     return error;
   }
@@ -130,7 +133,18 @@ void SetKernelCost(std::function<double(const KernelLaunch&)> cost) {
 
 void FailCall(Api api, int nth, int error) {
   const std::lock_guard<std::mutex> lock(TheMachine().mutex);
-  TheMachine().failures.push_back({api, nth, error});
+  TheMachine().failures.push_back({api, nth, error, false});
+}
+
+void FailCallForGood(Api api, int nth, int error) {
+  const std::lock_guard<std::mutex> lock(TheMachine().mutex);
+  TheMachine().failures.push_back({api, nth, error, true});
+}
+
+std::optional<Api> EndFailures() {
+  const std::lock_guard<std::mutex> lock(TheMachine().mutex);
+  TheMachine().failures.clear();
+  return std::exchange(TheMachine().failed_call, std::nullopt);
 }
 
 void FailStreamOperation(int nth, int error) {

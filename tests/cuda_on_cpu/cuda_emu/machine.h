@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +21,7 @@ struct PlannedFailure {
   Api api{};
   int calls_left = 0;
   int error = 0;
+  bool sticks = false;
 };
 
 struct Kernel {
@@ -38,7 +40,8 @@ struct Machine {
   std::vector<std::unique_ptr<CUevent_st>> events;
   std::unordered_map<const void*, size_t> shared_limit;  // by kernel, from cudaFuncSetAttribute
   std::vector<PlannedFailure> failures;
-  int operations_to_failure = 0;  // 0: none planned
+  std::optional<Api> failed_call;  // by the last of them that came
+  int operations_to_failure = 0;   // 0: none planned
   int operation_error = 0;
   int sticky_error = 0;
 

@@ -63,5 +63,26 @@ TEST_F(FaultTest, AFailingReleaseStillReleases) {
   EXPECT_EQ(cudaFree(memory), cudaErrorLaunchFailure);
 }
 
+TEST_F(FaultTest, AFailureForGoodIsWhatEveryLaterCallReturns) {
+  void* memory = nullptr;
+  ASSERT_CUDA_OK(cudaMalloc(&memory, 16));
+  cuda_emu::FailCallForGood(Api::kSynchronize, 1, cudaErrorLaunchFailure);
+  EXPECT_CUDA_OK(cudaMemset(memory, 0, 16));
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaMemset(memory, 0, 16), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaPeekAtLastError(), cudaErrorLaunchFailure);
+  EXPECT_EQ(cudaFree(memory), cudaErrorLaunchFailure);  // and it is free
+}
+
+TEST_F(FaultTest, FailuresThatHaveNotComeAreForgotten) {
+  EXPECT_EQ(cuda_emu::EndFailures(), std::nullopt);
+  cuda_emu::FailCall(Api::kAny, 1, cudaErrorInvalidValue);
+  cuda_emu::FailCall(Api::kAny, 1, cudaErrorInvalidValue);
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaErrorInvalidValue);
+  EXPECT_EQ(cuda_emu::EndFailures(), Api::kSynchronize);
+  EXPECT_CUDA_OK(cudaDeviceSynchronize());
+  EXPECT_EQ(cuda_emu::EndFailures(), std::nullopt);
+}
+
 }  // namespace
 }  // namespace sluice

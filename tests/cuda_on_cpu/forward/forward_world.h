@@ -31,9 +31,10 @@ struct ForwardWorldOptions {
   int64_t max_positions = 256;
   int64_t max_rows = 128;
   int32_t multiprocessors = 1;
-  int32_t least_split = 256;
   Bytes weight_piece = MiB(1);
-  uint64_t seed = 1;  // of the order in which blocks are handed out
+  uint64_t seed = 1;          // of the order in which blocks are handed out
+  KvType kv = KvType::kHalf;  // of both pools
+  WeightType weights = WeightType::kBf16;
 };
 
 class ForwardWorld {
@@ -42,12 +43,11 @@ class ForwardWorld {
                const ForwardWorldOptions& options)
       : config_(config), options_(options), stream_(*Stream::Create()), control_(account_) {
     weights_ = *DeviceWeights::Load(config_, checkpoint, stream_.get(), options.weight_piece,
-                                    account_, nullptr);
+                                    account_, nullptr, options.weights);
     ForwardOptions forward;
     forward.max_positions = Tokens(options.max_positions);
     forward.max_rows = Tokens(options.max_rows);
     forward.multiprocessors = options.multiprocessors;
-    forward.least_split = options.least_split;
     forward_ = *Forward::Create(config_, *weights_, forward, *gemm_, stream_.get(), account_);
     AllocatePools();
     free_.resize(static_cast<size_t>(options.device_blocks));
@@ -95,11 +95,13 @@ class ForwardWorld {
     }
   }
 
+  const DeviceWeights& weights() const { return *weights_; }
   int32_t most_partial_rows() const { return most_partial_rows_; }
 
  private:
   void AllocatePools() {
-    pools_.page = PageShape(config_, Tokens(options_.block_tokens), KvType::kHalf);
+    pools_.page = PageShape(config_, Tokens(options_.block_tokens), options_.kv);
+    pools_.host_type = options_.kv;
     pools_.layers = config_.layers;
     pools_.device_blocks = Blocks(options_.device_blocks);
     pools_.host_blocks = Blocks(options_.host_blocks);

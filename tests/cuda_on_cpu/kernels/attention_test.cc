@@ -11,7 +11,8 @@ std::string Describe(const AttentionCase& c) {
                      std::to_string(static_cast<int>(c.kv)) + " dim " + std::to_string(c.head_dim) +
                      " heads " + std::to_string(c.kv_heads) + "x" + std::to_string(c.group) +
                      " block " + std::to_string(c.block_tokens) + " window " +
-                     std::to_string(c.window) + " host " + std::to_string(c.host_blocks) + " sm " +
+                     std::to_string(c.window) + " host " + std::to_string(c.host_blocks) +
+                     (c.scattered > 0 ? " scattered" : "") + " sm " +
                      std::to_string(c.multiprocessors);
   for (const auto& [before, count] : c.sequences) {
     text += " (" + std::to_string(before) + "+" + std::to_string(count) + ")";
@@ -145,32 +146,37 @@ TEST_F(AttentionTest, OneLaunchServesSequencesOfAllLengths) {
   ExpectRight(c, rng);
 }
 
-TEST_F(AttentionTest, SplittingTheKvChangesNothingButRounding) {
-  for (const int splits : {1, 2, 5}) {
-    AttentionCase c;
-    c.head_dim = 128;
-    c.group = 8;
-    c.sequences = {{511, 1}};
-    c.multiprocessors = splits;
-    c.least_split = 64;
-    std::mt19937_64 rng(5);
-    const AttentionOutcome outcome = RunAttention(c, rng);
-    EXPECT_GE(outcome.plan.decode.size(), static_cast<size_t>(splits));
-    ExpectClose(outcome.got, outcome.want, AttentionTolerance(c));
+// Three segments, just one, two, and three for many queries.
+TEST_F(AttentionTest, SegmentsAreFoldedByOneBlockOrSplitAndMerged) {
+  for (const int head_dim : {80, 128, 256}) {
+    for (const int multiprocessors : {1, 2, 100}) {
+      AttentionCase c;
+      c.head_dim = head_dim;
+      c.group = 8;
+      c.sequences = {{1030, 1}, {511, 1}, {512, 2}, {1024, 9}};
+      c.multiprocessors = multiprocessors;
+      std::mt19937_64 rng(5);
+      const AttentionOutcome outcome = RunAttention(c, rng);
+      // One item per sequence; two segments and one of the longest; one segment each.
+      EXPECT_EQ(outcome.plan.decode.size(), multiprocessors == 1   ? 3U
+                                            : multiprocessors == 2 ? 4U
+                                                                   : 6U);
+      EXPECT_EQ(outcome.plan.merges.empty(), multiprocessors == 1);
+      EXPECT_EQ(outcome.plan.prefill.size(), 2U);
+      ExpectClose(outcome.got, outcome.want, AttentionTolerance(c));
+    }
   }
 }
 
-TEST_F(AttentionTest, HostBlocksAreAttendedInPlace) {
+TEST_F(AttentionTest, BlocksOfTwoPoolsAreAttendedInAnyOrder) {
   AttentionCase c;
   c.group = 2;
-  c.host_blocks = 3;
+  c.scattered = 0.5;
   c.sequences = {{100, 1}, {48, 1}, {15, 1}, {90, 40}};
   std::mt19937_64 rng(13);
   const AttentionOutcome outcome = RunAttention(c, rng);
-  int in_place = 0;
-  for (const AttentionWork& work : outcome.plan.decode) in_place += work.view;
-  for (const AttentionWork& work : outcome.plan.prefill) in_place += work.view;
-  EXPECT_GE(in_place, 3);
+  EXPECT_GE(outcome.in_second_pool, 5);
+  EXPECT_EQ(outcome.plan.partial_rows, 0) << "several pools need no parts";
   ExpectClose(outcome.got, outcome.want, AttentionTolerance(c));
 }
 
@@ -183,10 +189,11 @@ TEST_F(AttentionTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {
       c.kv = kv;
       c.group = 4;
       c.multiprocessors = 2;
-      c.sequences = {{255, 1}, {64, 16}};
+      c.sequences = {{517, 1}, {518, 16}};
       std::mt19937_64 rng(17);
       cuda_emu::CountAccesses(true);
-      RunAttention(c, rng);
+      const AttentionOutcome outcome = RunAttention(c, rng);
+      EXPECT_FALSE(outcome.plan.merges.empty());
       ExpectNoWaste("ldmatrix", 1.0);
       // Rows of 5 or 6 sixteen-byte pieces do not fit the eight columns of banks evenly.
       const bool even = head_dim % 64 == 0;

@@ -19,10 +19,18 @@ struct Pool {
   }
 };
 
+// What random numbers of a position are drawn from.
+std::mt19937_64 RandomOf(const AttentionCase& c, size_t sequence, int64_t position, int64_t what) {
+  const int name = c.names.empty() ? static_cast<int>(sequence) : c.names[sequence];
+  std::seed_seq seed{static_cast<int64_t>(c.content), static_cast<int64_t>(c.content >> 32),
+                     int64_t{name}, position, what};
+  return std::mt19937_64(seed);
+}
+
 // Writes one random row of K or V, or a row of NaN, and returns the numbers it stands for.
 class RowWriter {
  public:
-  RowWriter(const AttentionCase& c, std::mt19937_64& rng) : c_(c), rng_(rng) {}
+  RowWriter(const AttentionCase& c, std::mt19937_64 rng) : c_(c), rng_(rng) {}
 
   std::vector<double> Write(unsigned char* half, const KvPageShape& page, int64_t token,
                             int64_t head, bool nothing) {
@@ -69,14 +77,14 @@ class RowWriter {
   }
 
   const AttentionCase& c_;
-  std::mt19937_64& rng_;
+  std::mt19937_64 rng_;
   std::normal_distribution<double> normal_{0.0, 1.0};
 };
 
 struct World {
   Pool pools[2];
-  std::vector<int32_t> tables[2];  // all sequences, one after another
-  std::vector<std::vector<AttentionRange>> ranges;
+  std::vector<int32_t> table;  // all sequences, one after another
+  int in_second_pool = 0;      // blocks
   std::vector<AttentionSequence> sequences;
   // [sequence][K, V][token][head][dim]
   std::vector<std::vector<double>> numbers;
@@ -101,23 +109,24 @@ void FillSequence(const AttentionCase& c, size_t s, std::vector<int32_t>& free, 
                   std::mt19937_64& rng) {
   const auto [before, count] = c.sequences[s];
   const int total = before + count;
-  const int host = std::min(c.host_blocks, before / c.block_tokens);
-  const auto table = static_cast<int32_t>(world.tables[0].size());
-  RowWriter writer(c, rng);
+  std::bernoulli_distribution scattered(c.scattered);
   std::vector<double>& numbers =
       world.numbers.emplace_back(static_cast<size_t>(2 * total * c.kv_heads * c.head_dim));
   for (int b = 0; b < Blocks(total, c.block_tokens); ++b) {
     const int32_t block = free.back();
     free.pop_back();
-    const int view = b < host ? 1 : 0;
+    const bool full = (b + 1) * c.block_tokens <= before;
+    const int view = full && (b < c.host_blocks || scattered(rng)) ? 1 : 0;
     const bool last = b + 1 == Blocks(total, c.block_tokens);
     const int32_t entry = last && block > 0 ? block - c.wrong_block : block;
-    for (int t = 0; t < 2; ++t) world.tables[t].push_back(t == view ? entry : -1);
+    world.table.push_back(view == 1 ? InSecondPool(entry) : entry);
+    world.in_second_pool += view;
     for (int i = 0; i < 2 * c.block_tokens * c.kv_heads; ++i) {
       const bool value = i % 2 == 1;
       const int head = i / 2 % c.kv_heads;
       const int slot = i / 2 / c.kv_heads;
       const int token = b * c.block_tokens + slot;
+      RowWriter writer(c, RandomOf(c, s, token, 2 * head + (value ? 1 : 0)));
       const std::vector<double> row = writer.Write(
           world.pools[view].Half(block, value), world.pools[view].page, slot, head, token >= total);
       if (token >= total) continue;
@@ -126,9 +135,6 @@ void FillSequence(const AttentionCase& c, size_t s, std::vector<int32_t>& free, 
                     (((value ? total : 0) + token) * c.kv_heads + head) * int64_t{c.head_dim});
     }
   }
-  std::vector<AttentionRange>& ranges = world.ranges.emplace_back();
-  if (host > 0) ranges.push_back({0, host * c.block_tokens, 1, table});
-  ranges.push_back({host * c.block_tokens, total, 0, table});
 }
 
 World MakeWorld(const AttentionCase& c, std::mt19937_64& rng) {
@@ -139,13 +145,28 @@ World MakeWorld(const AttentionCase& c, std::mt19937_64& rng) {
   std::vector<int32_t> free(static_cast<size_t>(blocks));
   for (size_t i = 0; i < free.size(); ++i) free[i] = static_cast<int32_t>(i);
   std::shuffle(free.begin(), free.end(), rng);
-  for (size_t s = 0; s < c.sequences.size(); ++s) FillSequence(c, s, free, world, rng);
   for (size_t s = 0; s < c.sequences.size(); ++s) {
     const auto [before, count] = c.sequences[s];
-    world.sequences.push_back({world.tokens, count, before, world.ranges[s]});
+    world.sequences.push_back(
+        {world.tokens, count, before, static_cast<int32_t>(world.table.size())});
     world.tokens += count;
+    FillSequence(c, s, free, world, rng);
   }
   return world;
+}
+
+std::vector<uint16_t> MakeQueries(const AttentionCase& c) {
+  std::vector<uint16_t> q;
+  const auto row = static_cast<size_t>(c.kv_heads * c.group * c.head_dim);
+  for (size_t s = 0; s < c.sequences.size(); ++s) {
+    const auto [before, count] = c.sequences[s];
+    for (int i = 0; i < count; ++i) {
+      std::mt19937_64 rng = RandomOf(c, s, before + i, -1);
+      const std::vector<uint16_t> one = RandomHalves(c.half, row, rng);
+      q.insert(q.end(), one.begin(), one.end());
+    }
+  }
+  return q;
 }
 
 // Attention of one query row of one sequence, in double precision.
@@ -205,8 +226,9 @@ AttentionCase RandomAttentionCase(HalfType half, KvType kv, int head_dim, bool d
   c.scale_group = static_cast<int>(Draw(rng, std::vector<int64_t>{16, 32, 64, 128, 256}));
   c.window = static_cast<int>(Draw(rng, std::vector<int64_t>{0, 0, 1, 31, 64, 100}));
   c.host_blocks = static_cast<int>(rng() % 3);
+  c.scattered = rng() % 2 == 0 ? 0 : 0.4;
   c.multiprocessors = static_cast<int>(Draw(rng, std::vector<int64_t>{1, 4, 16}));
-  const std::vector<int64_t> contexts = {0, 1, 13, 63, 64, 65, 127, 129, 193};
+  const std::vector<int64_t> contexts = {0, 1, 13, 63, 64, 65, 127, 129, 193, 511, 512, 577};
   const std::vector<int64_t> chunks = {7, 16, 17, 63, 64, 65, 71};
   for (int s = 0; s < (decode ? 3 : 1); ++s) {
     const auto before = static_cast<int>(Draw(rng, contexts));
@@ -215,11 +237,13 @@ AttentionCase RandomAttentionCase(HalfType half, KvType kv, int head_dim, bool d
   return c;
 }
 
-AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
+AttentionOutcome RunAttention(const AttentionCase& given, std::mt19937_64& rng) {
+  AttentionCase c = given;
+  if (c.content == 0) c.content = rng() | 1;
   World world = MakeWorld(c, rng);
   const int heads = c.kv_heads * c.group;
   const size_t elements = static_cast<size_t>(world.tokens) * heads * c.head_dim;
-  const std::vector<uint16_t> q = RandomHalves(c.half, elements, rng);
+  const std::vector<uint16_t> q = MakeQueries(c);
   const double scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim));
   AttentionOutcome outcome;
   AttentionPlanOptions options;
@@ -227,7 +251,7 @@ AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
   options.kv_heads = c.kv_heads;
   options.window = c.window;
   options.multiprocessors = c.multiprocessors;
-  options.least_split = c.least_split;
+  if (!c.split) options.partial_rows = 0;
   outcome.plan = PlanAttention(world.sequences, options);
 
   const TestStream stream;
@@ -235,7 +259,7 @@ AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
   const DeviceValues<unsigned char> pool(world.pools[0].bytes);
   const PinnedArray<unsigned char> host(world.pools[1].bytes.size());
   std::copy(world.pools[1].bytes.begin(), world.pools[1].bytes.end(), host.data());
-  const DeviceValues<int32_t> table(world.tables[0]), host_table(world.tables[1]);
+  const DeviceValues<int32_t> table(world.table);
   const DeviceValues<AttentionWork> decode(outcome.plan.decode), prefill(outcome.plan.prefill);
   const DeviceValues<AttentionMerge> merges(outcome.plan.merges);
   const auto rows = static_cast<size_t>(outcome.plan.partial_rows) * static_cast<size_t>(heads);
@@ -250,7 +274,7 @@ AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
   params.views[0] =
       MakeKvView(world.pools[0].page, pool.data(), world.pools[0].block_stride, table.data());
   params.views[1] = MakeKvView(world.pools[1].page, host.data() + world.pools[1].offset,
-                               world.pools[1].block_stride, host_table.data());
+                               world.pools[1].block_stride, nullptr);
   params.heads = heads;
   params.kv_heads = c.kv_heads;
   params.head_dim = c.head_dim;
@@ -276,7 +300,9 @@ AttentionOutcome RunAttention(const AttentionCase& c, std::mt19937_64& rng) {
   merge.half = c.half;
   EXPECT_EQ(LaunchAttentionMerge(merge, stream), cudaSuccess);
   EXPECT_CUDA_OK(stream.Synchronize());
-  outcome.got = FromHalves(c.half, out.Get());
+  outcome.bits = out.Get();
+  outcome.in_second_pool = world.in_second_pool;
+  outcome.got = FromHalves(c.half, outcome.bits);
   outcome.want = Expected(c, world, FromHalves(c.half, q), scale);
   return outcome;
 }

@@ -23,10 +23,16 @@ struct AttentionCase {
   int scale_group = 64;
   // Tokens before the step and tokens of the step, per sequence.
   std::vector<std::pair<int, int>> sequences;
-  // Leading blocks of each sequence that lie in a second pool, as blocks of the host do.
+  // Queries, K and V of a position depend on this (0: drawn) and on the sequence's name alone
+  // (empty: its index), not on the batch they are in.
+  uint64_t content = 0;
+  std::vector<int> names;
+  // Blocks that lie in a second pool, as blocks of the host do, if they are full before the step:
+  // so many leading ones of each sequence, and each with this probability.
   int host_blocks = 0;
+  double scattered = 0;
   int multiprocessors = 1;
-  int least_split = 64;
+  bool split = true;  // whether there is room for parts
   // A mistake to be noticed: this is taken off the block table's last entry of each sequence.
   int wrong_block = 0;
 };
@@ -34,7 +40,9 @@ struct AttentionCase {
 struct AttentionOutcome {
   std::vector<double> got;  // [T][Hq][D]
   std::vector<double> want;
+  std::vector<uint16_t> bits;  // of got
   AttentionPlan plan;
+  int in_second_pool = 0;  // blocks
 };
 
 // A case of that dtype and head_dim with everything else drawn from `rng`; decode: few queries.

@@ -89,6 +89,40 @@ TEST_F(GemmTest, OddDepthsAndStridesTakeTheSlowWay) {
   Check({20, 12, 64, 8}, seed++);
 }
 
+// A row has the same bits in every batch and at every place of it.
+TEST_F(GemmTest, ARowDoesNotDependOnTheRowsBesideIt) {
+  constexpr int kRows = 70, kColumns = 130;
+  for (const int k : {72, 131, 640}) {
+    std::mt19937_64 rng(static_cast<uint64_t>(k));
+    const std::vector<uint16_t> a =
+        RandomHalves(HalfType::kBf16, static_cast<size_t>(kRows * k), rng);
+    const DeviceValues<uint16_t> b(
+        RandomHalves(HalfType::kBf16, static_cast<size_t>(kColumns * k), rng));
+    const DeviceValues<uint16_t> all(a);
+    const TestStream stream;
+    std::vector<float> want;
+    for (const int m : {kRows, 1, 2, 16, 17, 63}) {
+      const int first = static_cast<int>(rng() % static_cast<uint64_t>(kRows - m + 1));
+      const DeviceValues<float> out(static_cast<size_t>(m * kColumns));
+      GemmParams params;
+      params.a = all.data() + first * k;
+      params.a_stride = k;
+      params.b = b.data();
+      params.c = out.data();
+      params.float_out = true;
+      params.m = m;
+      params.n = kColumns;
+      params.k = k;
+      ASSERT_EQ(LaunchGemm(params, stream), cudaSuccess);
+      EXPECT_CUDA_OK(stream.Synchronize());
+      const std::vector<float> got = out.Get();
+      if (want.empty()) want = got;
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin() + first * kColumns))
+          << "k " << k << ": " << m << " rows from " << first << " on";
+    }
+  }
+}
+
 TEST_F(GemmTest, NothingToDoLaunchesNothing) {
   GemmParams params;
   params.n = 5;

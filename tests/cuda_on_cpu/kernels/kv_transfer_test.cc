@@ -211,6 +211,33 @@ TEST_F(KvTransferTest, BrokenNumbersAreReported) {
   }
 }
 
+// Of several blocks, only those are named that have such a number; marks of others stay.
+TEST_F(KvTransferTest, BrokenNumbersAreReportedForTheirBlocks) {
+  const KvPageShape page = {2, 64, 16, KvType::kHalf};
+  KvPageShape coded = page;
+  coded.type = KvType::kFp8E4m3;
+  constexpr size_t kCount = 5;
+  const size_t halves = static_cast<size_t>(page.page_bytes()) / 2;
+  std::vector<uint16_t> numbers(kCount * halves, 0x3f80);
+  numbers[1 * halves + 3] = 0x7fc0;  // block 1: one in K
+  for (const size_t at : {halves - 1, halves / 2, size_t{0}}) {
+    numbers[4 * halves + at] = 0x7f80;  // block 4: several
+  }
+  const DeviceValues<uint16_t> plain(numbers);
+  const DeviceValues<unsigned char> to(kCount * static_cast<size_t>(coded.page_bytes()));
+  const DeviceValues<int32_t> broken(std::vector<int32_t>{0, 0, 7, 0, 0});
+  const DeviceValues<KvTransferPair> pairs(
+      std::vector<KvTransferPair>{{0, 4}, {4, 2}, {2, 0}, {1, 1}, {3, 3}});
+  KvTransferParams params = Params(page, KvType::kHalf, KvType::kFp8E4m3, pairs, kCount);
+  params.from = MakeKvView(page, plain.data(), page.page_bytes(), nullptr);
+  params.to = MakeKvView(coded, to.data(), coded.page_bytes(), nullptr);
+  params.broken = broken.data();
+  const TestStream stream;
+  ASSERT_EQ(LaunchKvTransfer(params, stream), cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+  EXPECT_EQ(broken.Get(), (std::vector<int32_t>{0, 1, 7, 1, 0}));
+}
+
 TEST_F(KvTransferTest, MemoryAccessesAreCoalesced) {
   const KvPageShape page = {2, 128, 16, KvType::kHalf};
   const DeviceValues<unsigned char> from(

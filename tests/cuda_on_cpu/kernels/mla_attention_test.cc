@@ -15,13 +15,13 @@ struct Case {
   int multiprocessors = 1;
   int host_blocks = 0;  // leading blocks of each sequence that lie in a second pool
   std::vector<std::pair<int, int>> sequences;  // tokens before the step, of the step
+  bool split = true;                           // whether there is room for parts
 };
 
 struct Latents {
   std::vector<uint16_t> pools[2];           // [block][token][576]; NaN where nothing was written
-  std::vector<int32_t> table;               // of all sequences, the same for both pools
+  std::vector<int32_t> table;               // of all sequences
   std::vector<std::vector<uint16_t>> rows;  // [sequence][token][576]
-  std::vector<std::vector<AttentionRange>> ranges;
   std::vector<AttentionSequence> sequences;
   int tokens = 0;
 };
@@ -40,22 +40,20 @@ Latents MakeLatents(const Case& c, std::mt19937_64& rng) {
     const int total = before + count;
     const auto first = static_cast<int32_t>(latents.table.size());
     const int host = std::min(c.host_blocks, before / c.block_tokens) * c.block_tokens;
-    latents.ranges.push_back({{0, host, 1, first}, {host, total, 0, first}});
+    latents.sequences.push_back({latents.tokens, count, before, first});
+    latents.tokens += count;
     latents.rows.push_back(RandomHalves(c.half, static_cast<size_t>(total * kMlaRow), rng, 0.7));
+    int32_t block = 0;
     for (int t = 0; t < total; ++t) {
       if (t % c.block_tokens == 0) {
-        latents.table.push_back(free.back());
+        block = free.back();
         free.pop_back();
+        latents.table.push_back(t < host ? InSecondPool(block) : block);
       }
       std::copy_n(latents.rows.back().begin() + t * kMlaRow, kMlaRow,
                   latents.pools[t < host ? 1 : 0].begin() +
-                      (latents.table.back() * c.block_tokens + t % c.block_tokens) * kMlaRow);
+                      (block * c.block_tokens + t % c.block_tokens) * kMlaRow);
     }
-  }
-  for (size_t s = 0; s < c.sequences.size(); ++s) {
-    const auto [before, count] = c.sequences[s];
-    latents.sequences.push_back({latents.tokens, count, before, latents.ranges[s]});
-    latents.tokens += count;
   }
   return latents;
 }
@@ -83,7 +81,8 @@ std::vector<double> Reference(const Case& c, const std::vector<uint16_t>& rows, 
   return out;
 }
 
-void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
+// Returns the bits of out.
+std::vector<uint16_t> Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   SCOPED_TRACE(::testing::Message() << "heads " << c.heads << " seed " << seed);
   Use(ScheduleOf(seed));
   cuda_emu::CountAccesses(count_accesses);
@@ -96,7 +95,7 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   options.heads = c.heads;
   options.kv_heads = 1;
   options.multiprocessors = c.multiprocessors;
-  options.least_split = 32;
+  if (!c.split) options.partial_rows = 0;
   const AttentionPlan plan = PlanAttention(latents.sequences, options);
   const auto partial_rows = static_cast<size_t>(plan.partial_rows * c.heads);
   const DeviceValues<uint16_t> queries(q), out(rows * kMlaLatent),
@@ -124,10 +123,10 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   const TestStream stream;
   params.works = decode.data();
   params.work_count = static_cast<int32_t>(plan.decode.size());
-  ASSERT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
+  EXPECT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
   params.works = prefill.data();
   params.work_count = static_cast<int32_t>(plan.prefill.size());
-  ASSERT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
+  EXPECT_EQ(LaunchMlaAttention(params, stream), cudaSuccess);
   AttentionMergeParams merge;
   merge.partial = partial.data();
   merge.lse = lse.data();
@@ -137,7 +136,7 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   merge.dim = kMlaLatent;
   merge.out = out.data();
   merge.half = c.half;
-  ASSERT_EQ(LaunchAttentionMerge(merge, stream), cudaSuccess);
+  EXPECT_EQ(LaunchAttentionMerge(merge, stream), cudaSuccess);
   EXPECT_CUDA_OK(stream.Synchronize());
 
   const std::vector<double> numbers = FromHalves(c.half, q);
@@ -154,6 +153,7 @@ void Check(const Case& c, uint64_t seed, bool count_accesses = false) {
   }
   const double epsilon = HalfEpsilon(c.half) / 2;
   ExpectClose(FromHalves(c.half, out.Get()), want, {6 * epsilon, 20 * epsilon, 2 * epsilon});
+  return out.Get();
 }
 
 class MlaAttentionTest : public KernelTest {};
@@ -186,9 +186,17 @@ TEST_F(MlaAttentionTest, EveryNumberOfHeadsMeetsEveryBlockSize) {
   }
 }
 
-TEST_F(MlaAttentionTest, SplitsMergeExactly) {
-  Check({HalfType::kBf16, 16, 16, 8, 0, {{130, 1}, {64, 1}}}, 9);
-  Check({HalfType::kF16, 128, 16, 2, 0, {{129, 1}}}, 10);
+// The same bits whether one block folds the segments or several do them and their parts are merged,
+// and wherever the blocks lie.
+TEST_F(MlaAttentionTest, NeitherSplitsNorPoolsShow) {
+  for (const Case& c : {Case{HalfType::kBf16, 16, 16, 1, 0, {{530, 1}, {510, 3}}, false},
+                        Case{HalfType::kF16, 128, 16, 1, 0, {{1024, 1}}, false}}) {
+    Case split = c;
+    split.split = true;
+    split.multiprocessors = 8;
+    split.host_blocks = 5;
+    EXPECT_EQ(Check(c, 8), Check(split, 8));
+  }
 }
 
 TEST_F(MlaAttentionTest, HostBlocksAreAttendedInPlace) {
@@ -202,7 +210,7 @@ TEST_F(MlaAttentionTest, MemoryAccessesAreCoalescedAndFreeOfConflicts) {
   ExpectNoWaste("shared read", 1.0);
   ExpectNoWaste("global read", 1.0);
   ExpectNoWaste("global write", 1.0);
-  Check({HalfType::kBf16, 16, 16, 4, 0, {{130, 1}}}, 2, true);  // into partial buffers
+  Check({HalfType::kBf16, 16, 16, 4, 0, {{513, 1}}}, 2, true);  // into partial buffers
   ExpectNoWaste("shared write", 1.0);
   ExpectNoWaste("global write", 1.0);
   cuda_emu::CountAccesses(false);

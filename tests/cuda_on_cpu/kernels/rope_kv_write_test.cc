@@ -232,6 +232,41 @@ TEST_F(RopeKvWriteTest, QuantizedRowsAreTheCodecsBytes) {
   }
 }
 
+// A row that has no code reads as NaN, as it would had it kept its type; its neighbours are theirs.
+TEST_F(RopeKvWriteTest, QuantizedRowsOfBrokenNumbersAreBroken) {
+  for (const KvType kv : {KvType::kFp8E4m3, KvType::kInt8}) {
+    for (const double broken : {static_cast<double>(NAN), static_cast<double>(INFINITY), 0x1p121}) {
+      Case c;
+      c.kv = kv;
+      c.tokens = 4;
+      c.scale_group = 16;
+      std::mt19937_64 rng(9);
+      Inputs in = MakeInputs(c, rng);
+      constexpr int kToken = 2, kHead = 1;
+      const int rows = c.heads + 2 * c.kv_heads;
+      const int row = c.heads + c.kv_heads + kHead;  // of V: nothing rotates it
+      in.qkv[static_cast<size_t>((kToken * rows + row) * c.head_dim + 37)] = ToHalf(c.half, broken);
+      const Written written = RunCase(c, in);
+      for (int token = 0; token < c.tokens; ++token) {
+        const int32_t slot = in.slots[static_cast<size_t>(token)];
+        if (slot < 0) continue;
+        for (int head = 0; head < c.kv_heads; ++head) {
+          const auto page = slot / c.block_tokens * written.page.page_bytes();
+          const int64_t at =
+              page + written.page.half_bytes() + written.page.code_bytes() +
+              (slot % c.block_tokens * c.kv_heads + head) * 2 * written.page.scale_groups();
+          for (int64_t group = 0; group < written.page.scale_groups(); ++group) {
+            uint16_t scale;
+            std::memcpy(&scale, written.pool.data() + at + 2 * group, 2);
+            EXPECT_EQ(std::isnan(FromHalf(HalfType::kBf16, scale)),
+                      token == kToken && head == kHead);
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_F(RopeKvWriteTest, MemoryAccessesAreCoalesced) {
   Case c;
   c.head_dim = 128;

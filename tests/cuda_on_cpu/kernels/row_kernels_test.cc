@@ -40,6 +40,30 @@ TEST_F(RowKernelsTest, EmbeddingCopiesRowsExactly) {
   }
 }
 
+// What could not be drawn is looked up as token 0.
+TEST_F(RowKernelsTest, EmbeddingTakesTokensThatWereDrawnOnTheDevice) {
+  const int hidden = 6;
+  std::mt19937_64 rng(1);
+  const std::vector<uint16_t> table = RandomHalves(HalfType::kBf16, 5 * hidden, rng);
+  const DeviceValues<uint16_t> d_table(table);
+  const DeviceValues<int32_t> d_drawn(std::vector<int32_t>{4, -1, 2});
+  const DeviceValues<int32_t> d_tokens(std::vector<int32_t>{3, -3, -2, -1, 1});
+  const DeviceValues<float> residual(5 * hidden);
+  const TestStream stream;
+  ASSERT_EQ(LaunchEmbedding({d_table.data(), d_tokens.data(), residual.data(), 5, hidden,
+                             HalfType::kBf16, d_drawn.data()},
+                            stream),
+            cudaSuccess);
+  EXPECT_CUDA_OK(stream.Synchronize());
+  std::vector<double> want;
+  for (const int token : {3, 2, 0, 4, 1}) {
+    for (int i = 0; i < hidden; ++i) {
+      want.push_back(FromHalf(HalfType::kBf16, table[static_cast<size_t>(token * hidden + i)]));
+    }
+  }
+  EXPECT_EQ(ToDoubles(residual.Get()), want);
+}
+
 struct NormResult {
   std::vector<double> out, residual;
 };

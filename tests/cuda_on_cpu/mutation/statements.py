@@ -7,20 +7,27 @@ VOID = "static_cast<void>(0)"
 CUDA = "cudaSuccess"
 STATUS = "::absl::OkStatus()"
 
-# What is deleted everywhere: a call, and the expression that stands in for it.
+# What is deleted: a call, and the expression that stands in for it. Synchronisation that is ours
+# by name counts as well, so that the place that needs it is tried and not only the one that does it.
 CALLS = {
-    r"__syncthreads": VOID,
+    r"__syncthreads\w*": VOID,
     r"__syncwarp": VOID,
     r"__threadfence\w*": VOID,
-    r"cp_async_wait(?:_all)?": VOID,
+    r"cp_async_wait\w*": VOID,
     r"cp_async_commit": VOID,
     r"barrier_sync": VOID,
     r"barrier_arrive": VOID,
+    r"mbarrier_\w+": VOID,
+    r"MeetPartner": VOID,
     r"cudaStreamWaitEvent": CUDA,
     r"cudaEventRecord(?:WithFlags)?": CUDA,
     r"cudaStreamSynchronize": CUDA,
     r"cudaEventSynchronize": CUDA,
     r"cudaDeviceSynchronize": CUDA,
+    r"Synchronize": STATUS,
+    r"WaitForFence": STATUS,
+    r"WaitForLayer": STATUS,
+    r"MakeWait": STATUS,
 }
 
 
@@ -54,10 +61,10 @@ def is_call(code, start):
     return not before or before[-1] in ";{}(,=!&|?:" or before.endswith(("return", "else", ")"))
 
 
-def find(source, text, more_calls):
-    """One mutant per call: each in its place becomes its stand-in. `more_calls` as CALLS."""
+def find(source, text, calls=None):
+    """One mutant per call: each in its place becomes its stand-in. `calls` as CALLS."""
     code = blank_comments(text)
-    calls = {**CALLS, **more_calls}
+    calls = CALLS if calls is None else calls
     pattern = re.compile(
         r"(?<![\w.>:])(?:\w+(?:\(\)|\[\w+\])?(?:\.|->|::))*(?:"
         + "|".join(f"(?P<n{i}>{name})" for i, name in enumerate(calls)) + r")(?:<[^;()]*>)?\(")

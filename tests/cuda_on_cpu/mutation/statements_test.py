@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What mutate.py finds in a source, and what is left without it."""
+"""What mutate.py finds in a source, what is left without it, and that all of it has tests."""
 
 import pathlib
 import sys
@@ -7,7 +7,9 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from mutation import statements  # noqa: E402
+from mutation import statements, targets  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 SOURCE = """\
 absl::Status Lane::Wait(Event& e);  // cudaStreamWaitEvent(a, b) in a comment
@@ -25,7 +27,7 @@ absl::Status Lane::Wait(Event& e) {
 
 class StatementsTest(unittest.TestCase):
     def find(self, calls):
-        return list(statements.find("a.cc", SOURCE, calls))
+        return list(statements.find("a.cc", SOURCE, {**statements.CALLS, **calls}))
 
     def test_finds_calls_and_neither_comments_nor_definitions(self):
         found = [(m.line, m.statement) for m in self.find({"Wait": statements.STATUS})]
@@ -46,6 +48,26 @@ class StatementsTest(unittest.TestCase):
             self.assertEqual(lines[mutant.line - 1], line)
             changed = [a for a, b in zip(lines, SOURCE.splitlines()) if a != b]
             self.assertEqual(changed[0], line)
+
+
+class TargetsTest(unittest.TestCase):
+    def test_every_statement_of_the_backend_has_tests(self):
+        found = targets.statements_of_tree(ROOT)
+        self.assertGreater(len(found), 50)
+        for group, mutant in found:
+            self.assertIsNotNone(group, f"{mutant.source}:{mutant.line}: {mutant.statement} has no "
+                                        "test; give it one in mutation/targets.py")
+
+    def test_no_group_is_for_nothing(self):
+        used = {group.name for group, _ in targets.statements_of_tree(ROOT) if group}
+        self.assertEqual(used, {group.name for group in targets.GROUPS})
+
+    def test_reasons_are_for_statements_that_are_there(self):
+        found = targets.statements_of_tree(ROOT)
+        for group in targets.GROUPS:
+            for key in group.redundant:
+                self.assertTrue(any(g is group and group.reason_if_redundant(m) == group.redundant[key]
+                                    for g, m in found), f"{group.name}: {key}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 
 TIME_LIMIT_S = 300
 SEED = "CUDA_EMU_SEED"
@@ -18,7 +19,9 @@ class Build:
 
     def __init__(self, folder):
         self.folder = folder
+        self._lock = threading.Lock()  # of what is read once and then shared by all jobs
         self._deps = None
+        self._commands = {}
 
     def ninja(self, *arguments):
         return subprocess.run(["ninja", "-C", str(self.folder), *arguments], capture_output=True,
@@ -27,17 +30,37 @@ class Build:
     @property
     def deps(self):
         """object -> the sources it was compiled from, as absolute paths."""
-        if self._deps is None:
-            self._deps, current = {}, None
-            for line in self.ninja("-t", "deps").splitlines():
-                if line and not line[0].isspace() and ": #deps" in line:
-                    current = self._deps.setdefault(line.split(": #deps")[0], set())
-                elif line.strip() and current is not None:
-                    current.add(str((self.folder / line.strip()).resolve()))
-        return self._deps
+        with self._lock:
+            if self._deps is None:
+                self._deps = self._read_deps()
+            return self._deps
+
+    def _read_deps(self):
+        deps, current = {}, None
+        for line in self.ninja("-t", "deps").splitlines():
+            if line and not line[0].isspace() and ": #deps" in line:
+                current = deps.setdefault(line.split(": #deps")[0], set())
+            elif line.strip() and current is not None:
+                current.add(str((self.folder / line.strip()).resolve()))
+        return deps
+
+    def test_sources(self, target):
+        """The sources of a test program itself, without its libraries."""
+        own = [o for o in self.deps if f"/{target}.dir/" in o]
+        return sorted({self.deps_source(o) for o in own})
+
+    def deps_source(self, object_name):
+        """tests/x/CMakeFiles/y.dir/z.cc.o -> tests/x/z.cc"""
+        return re.sub(r"CMakeFiles/[^/]+\.dir/", "", object_name).removesuffix(".o")
 
     def commands(self, target):
         """(compile commands by object, the link command), both as argument lists."""
+        with self._lock:
+            if target not in self._commands:
+                self._commands[target] = self._read_commands(target)
+            return self._commands[target]
+
+    def _read_commands(self, target):
         lines = [line for line in self.ninja("-t", "commands", target).splitlines()
                  if not line.startswith("ninja:")]
         compiles = {}

@@ -125,6 +125,19 @@ std::string Text(const std::vector<std::string>& lines) {
   return text;
 }
 
+TEST(TopFrameTest, EveryTierIsAsLargeAsItsBlocksAre) {
+  v1::Activity now = After(20);
+  for (v1::TierActivity& tier : *now.mutable_tiers()) tier.mutable_blocks()->set_capacity(1000);
+  v1::ServerInfo info = Info();
+  const auto text = [&] {
+    return Text(MakeTopFrame(info, "127.0.0.1:50051", now, MakeTopRates(After(10), now), {}));
+  };
+  EXPECT_THAT(text(), Not(HasSubstr("of 2 GB")));  // an older server: all are of one size
+  info.set_device_block_bytes(2000000);
+  EXPECT_THAT(text(), HasSubstr("of 2 GB"));
+  EXPECT_THAT(text(), HasSubstr("of 1 GB"));
+}
+
 TEST(TopFrameTest, ShowsWhatMattersOn80By24) {
   v1::Activity now = After(20);
   now.mutable_first_token()->set_count(12);

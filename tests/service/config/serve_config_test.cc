@@ -117,6 +117,26 @@ TEST(ServeConfigTest, ACpuServerNeedsAModelAndASimulatedOneHasNone) {
                                           HasSubstr("--host-kv-blocks: not with --backend=sim")));
 }
 
+TEST(ServeConfigTest, CertificatesOfTheRemoteTierNeedTlsAndEachOther) {
+  ServeConfig config;
+  config.model = "m";
+  const auto refused = [&config](const char* why) {
+    EXPECT_THAT(config.Validate(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
+  };
+  config.kv_remote.ca_file = "ca.pem";
+  refused("--kv-remote-ca-file: needs --kv-remote-url");
+  config.kv_remote.url = "redis://h";
+  refused("--kv-remote-ca-file: needs TLS: a --kv-remote-url that begins with rediss://");
+  config.kv_remote.url = "rediss://h";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_remote.cert_file = "cert.pem";
+  refused("--kv-remote-cert-file: needs --kv-remote-key-file");
+  config.kv_remote.key_file = "key.pem";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_remote.cert_file.clear();
+  refused("--kv-remote-key-file: needs --kv-remote-cert-file");
+}
+
 TEST(ServeConfigTest, ARemoteTierNeedsItsUrlAHostPoolAndSomethingToReuse) {
   ServeConfig config;
   config.model = "m";
@@ -132,7 +152,9 @@ TEST(ServeConfigTest, ARemoteTierNeedsItsUrlAHostPoolAndSomethingToReuse) {
   config.kv_disk_codec = "int4";  // of whatever is behind the host
   EXPECT_THAT(config.Validate(), IsOk());
   config.kv_disk_dir = "d";
-  refused("--kv-remote-url: not together with --kv-disk-dir");
+  refused("--kv-remote-gib: not together with --kv-disk-dir");
+  config.kv_remote.limit.reset();
+  EXPECT_THAT(config.Validate(), IsOk());  // both at once
   config.kv_disk_dir.clear();
   config.host_kv_bytes = Bytes(0);
   refused("--kv-remote-url: needs a host pool");
@@ -216,10 +238,61 @@ TEST(ServeConfigTest, WhatTheCudaBackendDoesNotDoIsRefusedByFlag) {
   refused("--link-gbps: a real link is not emulated");
   config.link_gbps = 0;
   config.kv_disk_dir = "d";
-  refused("--kv-disk-dir: the CUDA backend has no disk tier");
+  EXPECT_THAT(config.Validate(), IsOk());
   config.kv_disk_dir.clear();
+  config.kv_remote.url = "unix:s";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.kv_remote.url.clear();
   config.backend = "cpu";
   refused("--device: needs --backend=cuda");
+}
+
+TEST(ServeConfigTest, KvOnTheDeviceMayBeOfEightBits) {
+  ServeConfig config;
+  config.model = "m";
+  config.backend = "cuda";
+  EXPECT_EQ(config.HostCodec(), "raw");
+  for (const char* type : {"fp8", "int8"}) {
+    config.cuda.kv_cache_dtype = type;
+    EXPECT_THAT(config.Validate(), IsOk());
+    // raw keeps the device's bytes, on the host and behind it.
+    EXPECT_EQ(config.HostCodec(), type);
+    EXPECT_EQ(config.DiskCodec(), type);
+    config.kv_host_codec = type;
+    EXPECT_THAT(config.Validate(), IsOk());
+    EXPECT_EQ(config.HostCodec(), type);
+    config.kv_host_codec = "raw";
+  }
+  const auto refused = [&](absl::StatusCode code, const char* text) {
+    EXPECT_THAT(config.Validate(), StatusIs(code, HasSubstr(text)));
+  };
+  config.kv_host_codec = "fp8";
+  refused(absl::StatusCode::kInvalidArgument,
+          "--kv-host-codec: fp8 behind a device pool of int8 would round twice; want raw");
+  config.kv_host_codec = "raw";
+  config.backend = "cpu";
+  refused(absl::StatusCode::kUnimplemented,
+          "--kv-cache-dtype: a CPU attends to KV in the type of --dtype only");
+  config.backend = "sim";
+  config.model.clear();
+  refused(absl::StatusCode::kUnimplemented, "--kv-cache-dtype: not with --backend=sim");
+}
+
+TEST(ServeConfigTest, WeightsAreQuantizedOnTheDeviceOnly) {
+  ServeConfig config;
+  config.model = "m";
+  config.backend = "cuda";
+  config.cuda.quantization = "fp8";
+  EXPECT_THAT(config.Validate(), IsOk());
+  config.backend = "cpu";
+  EXPECT_THAT(config.Validate(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("--quantization: fp8: not with --backend=cpu, which multiplies")));
+  config.backend = "sim";
+  config.model.clear();
+  EXPECT_THAT(config.Validate(),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("--quantization: fp8: not with --backend=sim")));
 }
 
 TEST(MemoryTest, AControlGroupLimitCountsIfItIsSmaller) {

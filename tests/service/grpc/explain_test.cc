@@ -147,6 +147,9 @@ TEST(ExplainReportTest, TheReasonComparesTheChosenPlanWithTheNextBest) {
             "Of 1000 prompt tokens, 100 on the device, 600 in host memory, 200 on disk, 100 new; "
             "load adds 12.0 ms to the link and 3.0 ms to compute, at a price of 12.0 ms, against "
             "40.0 ms of recompute, the next best.");
+  EXPECT_THAT(MakeExplainResponse(e, "remote").reason(), HasSubstr("200 in the remote store, 100"));
+  EXPECT_THAT(MakeExplainResponse(e, "disk+remote").reason(),
+              HasSubstr("200 on disk or in the remote store, 100"));
   e.plans[4].price = 0.001;
   EXPECT_THAT(MakeExplainResponse(e).reason(),
               HasSubstr("as the policy always does, at a price of 12.0 ms although recompute has "

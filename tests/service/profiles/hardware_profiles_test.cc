@@ -105,6 +105,24 @@ TEST(HardwareProfilesTest, AMeasuredProfileReadsBackToTheLastBit) {
   EXPECT_EQ(again->sources.at("link"), h->sources.at("link"));
 }
 
+TEST(HardwareProfilesTest, WhereAGatherKernelIsFasterMayBeMissingNoneOrMeasured) {
+  json file = GoodFile();
+  auto h = HardwareFromJson(file.dump(), "h.json");
+  ASSERT_THAT(h, IsOk());
+  EXPECT_FALSE(h->kernel_below.has_value());
+  EXPECT_EQ(HardwareToJson(*h).find("kernel_below"), std::string::npos);
+  file["link"]["kernel_below"] = "none";
+  h = HardwareFromJson(file.dump(), "h.json");
+  ASSERT_THAT(h, IsOk());
+  EXPECT_EQ(h->kernel_below, Bytes(0));
+  for (const Bytes below : {Bytes(0), Bytes(11264), Bytes(32768), Bytes(123457)}) {
+    h->kernel_below = below;
+    const auto again = HardwareFromJson(HardwareToJson(*h), "again.json");
+    ASSERT_THAT(again, IsOk());
+    EXPECT_EQ(again->kernel_below, below);
+  }
+}
+
 struct BadCase {
   const char* change;  // JSON merged over the good one; null removes a key (RFC 7386)
   const char* message;
@@ -144,6 +162,8 @@ constexpr BadCase kBadCases[] = {
     {R"({"link": {"duplex_total": "200 GB/s"}})",
      "link.duplex_total: 2e+11 is above to_device + to_host"},
     {R"({"link": {"latency": "1e9 s"}})", "link.latency: 1e+09 is not in [0 s, 10 s]"},
+    {R"({"link": {"kernel_below": "2 GB"}})", "link.kernel_below: 2e+09 is not in [0 B, 1 GB]"},
+    {R"({"link": {"kernel_below": 32768}})", "link.kernel_below: 32768 has no unit"},
     {R"({"step": {"launch": "11 s"}})", "step.launch: 11 is not in [0 s, 10 s]"},
     {R"({"power": {"idle": "800 W"}})", "power.idle: 800 W is not below tdp, 700 W"},
     {R"({"compute": {"bf16": null, "f32": null, "int8": null}})", "has neither bf16 nor f32"},

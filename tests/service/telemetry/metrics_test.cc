@@ -11,6 +11,7 @@
 #include "service/telemetry/buckets.h"
 #include "service/telemetry/metrics_server.h"
 #include "service/telemetry/remote_series.h"
+#include "service/telemetry/tiered_series.h"
 #include "tests/support/status_matchers.h"
 
 namespace sluice {
@@ -82,6 +83,28 @@ TEST(MetricsTest, ARemoteStoreTellsOfItsBreakerAndItsErrors) {
   EXPECT_THAT(out.str(), HasSubstr("kind=\"timeout\""));
 }
 
+TEST(MetricsTest, AStoreOverTwoPlacesTellsWhereBlocksCameFrom) {
+  TieredStats stats;
+  stats.disk_blocks = 4;
+  stats.remote_bytes = Bytes(90);
+  stats.disk_corrupt = 2;
+  stats.copies_away = 6;
+  stats.waiting = Bytes(11);
+  const TieredSeries series("m", [&stats] { return stats; });
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, series.Collect());
+  const std::string text = out.str();
+  const auto at = [](const char* name, const char* label, const char* value) {
+    return Series(name, std::string(label) + "=\"" + value + "\"");
+  };
+  EXPECT_EQ(Value(text, at("sluice_kv_storage_blocks_read_total", "place", "disk")), 4);
+  EXPECT_EQ(Value(text, at("sluice_kv_storage_bytes_read_total", "place", "remote")), 90);
+  EXPECT_EQ(Value(text, at("sluice_kv_storage_wrong_blocks_total", "place", "disk")), 2);
+  EXPECT_EQ(Value(text, at("sluice_kv_storage_copies_total", "result", "away")), 6);
+  EXPECT_EQ(Value(text, at("sluice_kv_storage_fills_total", "result", "full")), 0);
+  EXPECT_EQ(Value(text, Series("sluice_kv_storage_waiting_bytes")), 11);
+}
+
 TEST(MetricsTest, EverySeriesExistsFromTheStart) {
   Metrics metrics(Info(), "m");
   const std::string text = Scrape(metrics);
@@ -101,8 +124,10 @@ TEST(MetricsTest, TotalsAdvanceByTheDifference) {
   stats.output_tokens = Tokens(5);
   metrics.Observe(stats, activity);
   stats.output_tokens = Tokens(7);
+  stats.steps_ahead = 3;
   metrics.Observe(stats, activity);
   EXPECT_EQ(Value(Scrape(metrics), Series("sluice_generated_tokens_total")), 7);
+  EXPECT_EQ(Value(Scrape(metrics), Series("sluice_steps_ahead_total")), 3);
 }
 
 TEST(MetricsTest, TheFourStatesSumToWallTime) {

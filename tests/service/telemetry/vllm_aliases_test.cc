@@ -43,6 +43,15 @@ TEST(VllmAliasesTest, GatewaysFindTheNamesTheyAskFor) {
                               "block_size=\"32\",cache_dtype=\"bf16\",num_gpu_blocks=\"8\"} 1\n"));
 }
 
+TEST(VllmAliasesTest, TheTypeOfTheCacheIsThatOfTheDevice) {
+  BackendInfo info = Info();
+  info.host_codec = "fp8-kt128-vt128-v1";
+  info.device_block_bytes = Bytes(2000);  // only the host is quantized
+  EXPECT_THAT(Scrape(Metrics(info, "m")), HasSubstr("cache_dtype=\"bf16\""));
+  info.device_block_bytes = info.geometry.bytes_per_block;
+  EXPECT_THAT(Scrape(Metrics(info, "m")), HasSubstr("cache_dtype=\"fp8\""));
+}
+
 TEST(VllmAliasesTest, TokensAreSplitAsVllmSplitsThem) {
   Metrics metrics(Info(), "m");
   SchedulerStats stats;

@@ -83,6 +83,17 @@ TEST(TraceTextTest, EveryDirectionAndClassHasItsLane) {
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
 }
 
+TEST(TraceTextTest, LanesSayWhatIsBehindTheHost) {
+  TraceText text(kOrigin, "cpu", "disk+remote");
+  std::string out = text.Header();
+  text.Append(CopyEvent(0, 1, LinkDirection::kDiskToHost), &out);
+  text.Append(CopyEvent(0, 1, LinkDirection::kHostToDisk), &out);
+  out += text.Footer();
+  EXPECT_EQ(
+      LaneNames(nlohmann::json::parse(out), 2),
+      (std::vector<std::string>{"disk+remote to host: demand", "host to disk+remote: demand"}));
+}
+
 TEST(TraceTextTest, CopiesThatOverlapGetLanesOfTheirOwn) {
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
