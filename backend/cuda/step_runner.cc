@@ -15,7 +15,7 @@ StepRunner::StepRunner(const Parts& parts, Tokens tokens_per_block, int32_t voca
       slots_{Slot(parts.account, vocab), Slot(parts.account, vocab)} {}
 
 StepRunner::~StepRunner() {
-  while (waited_ < launched_) Wait();
+  while (waited_ < launched_) (void)Drain(SlotOf(waited_++));
 }
 
 void StepRunner::Launch(const StepPlan& plan, absl::Status ready) {

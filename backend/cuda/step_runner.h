@@ -46,7 +46,7 @@ class StepRunner {
   };
 
   StepRunner(const Parts& parts, Tokens tokens_per_block, int32_t vocab);
-  // Waits for what is in flight.
+  // Waits for what is in flight; what its plans view may be gone.
   ~StepRunner();
   StepRunner(const StepRunner&) = delete;
   StepRunner& operator=(const StepRunner&) = delete;
