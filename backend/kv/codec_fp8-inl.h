@@ -207,6 +207,7 @@ HWY_INLINE void EncodeFp8Units(const Fp8Batch& batch, const uint16_t* HWY_RESTRI
   }
   for (int64_t u = 0; u < units; ++u) {
     const VH offset = hn::Set(d, offsets[u]);
+    hwy::Prefetch(in + u * kUnit + batch.total);  // of the next batch
     for (int64_t i = u * kUnit; i < (u + 1) * kUnit; i += lanes) {
       EncodeFp8Step(in + i, offset, codes + i);
     }
@@ -301,6 +302,7 @@ void DecodeFp8(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
   const int64_t groups = plan.groups();
   const int64_t heads = plan.tokens * plan.heads;
   for (int64_t head = 0; head < heads; ++head) {
+    FetchAhead(codes, dim);
     DecodeFp8Head(plan, codes, scales, out);
     codes += dim;
     scales += groups;

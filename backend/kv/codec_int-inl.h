@@ -192,6 +192,7 @@ HWY_INLINE int64_t EncodeUnits(const GridBatch& batch, const E* HWY_RESTRICT in,
     const VF inverses = hn::Set(d, inverse[u]);
     const VF zeros = kBits == 4 ? hn::Set(d, zero[u]) : inverses;
     const Grid grid{{inverses, inverses}, {zeros, zeros}};
+    hwy::Prefetch(in + (units + u) * kUnit);  // of the next batch
     for (int64_t i = 0; i < kUnit; i += step) {
       const int64_t at = u * kUnit + i;
       StoreCodes<kBits>(Quantize<kBits>(LoadPair(in + at), grid), codes + at * kBits / 8);
@@ -308,6 +309,7 @@ void DecodeTokens(const CodecPlan& plan, const uint8_t* HWY_RESTRICT codes,
   const int64_t scales_each = plan.groups() * (kBits == 4 ? 2 : 1);
   const int64_t heads = plan.tokens * plan.heads;
   for (int64_t head = 0; head < heads; ++head) {
+    FetchAhead(codes, dim * kBits / 8);
     DecodeTokenHead<kBits>(plan, codes, scales, out);
     codes += dim * kBits / 8;
     scales += scales_each;

@@ -105,6 +105,11 @@ HWY_INLINE void StoreVector(hn::Vec<D> v, D d, hn::TFromD<D>* out) {
 // Codes are fetched this far ahead of their use, in bytes.
 inline constexpr int64_t kFetchAhead = 2048;
 
+// Fetches what is decoded kFetchAhead after these codes.
+HWY_INLINE void FetchAhead(const uint8_t* codes, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) hwy::Prefetch(codes + kFetchAhead + i);
+}
+
 // Calls decode(scales, codes, out) for each unit of `groups` groups of kUnits units (0: `units`),
 // which have kScales scales and kUnit * kBits / 8 bytes of codes per unit.
 template <int kBits, int64_t kScales, int64_t kUnits, class E, class Fn>
