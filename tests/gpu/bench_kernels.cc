@@ -227,7 +227,8 @@ class KernelBench {
   }
 
   void Rows() {
-    const int tokens = quick_ ? 3 : 4096, hidden = quick_ ? 128 : 4096, width = quick_ ? 192 : 14336;
+    const int tokens = quick_ ? 3 : 4096, hidden = quick_ ? 128 : 4096,
+              width = quick_ ? 192 : 14336;
     const auto n = static_cast<size_t>(tokens);
     const BenchMemory residual(Where::kDevice, n * static_cast<size_t>(hidden) * 4),
         delta(Where::kDevice, n * static_cast<size_t>(hidden) * 2),
