@@ -48,6 +48,13 @@ class TieredTest(RemoteTestCase):
         found = server.metrics()
         return found.value(READ, place="disk"), found.value(READ, place="remote")
 
+    def read_again(self, server, expected):
+        """The same answers, all from what is stored; returns the blocks read from the disk, from Redis."""
+        actual = self.answers(server)
+        self.assert_same(expected, actual)
+        self.assert_all_stored(actual)
+        return self.places(server)
+
     def filled(self):
         """A Redis and a directory that a server has filled, and its answers."""
         redis = self.redis()
@@ -65,10 +72,7 @@ class TieredTest(RemoteTestCase):
     def test_the_disk_is_read_if_both_have_it(self):
         redis, directory, expected = self.filled()
         server = self.both(redis, directory)
-        actual = self.answers(server)
-        self.assert_same(expected, actual)
-        self.assert_all_stored(actual)
-        disk, remote = self.places(server)
+        disk, remote = self.read_again(server, expected)
         self.assertGreater(disk, 0)
         self.assertEqual(remote, 0)
         self.assert_no_errors(server)
@@ -78,10 +82,7 @@ class TieredTest(RemoteTestCase):
         redis.kill()
         server = self.both(redis, directory)
         self.assertEqual(server.metric(STATE), 2)
-        actual = self.answers(server)
-        self.assert_same(expected, actual)
-        self.assert_all_stored(actual)
-        disk, remote = self.places(server)
+        disk, remote = self.read_again(server, expected)
         self.assertGreater(disk, 0)
         self.assertEqual(remote, 0)
         self.answers(server, [text[::-1] for text in prompts()[:2]])
@@ -99,10 +100,7 @@ class TieredTest(RemoteTestCase):
         shutil.rmtree(directory)
         os.mkdir(directory)
         server = self.both(redis, directory)
-        actual = self.answers(server)
-        self.assert_same(expected, actual)
-        self.assert_all_stored(actual)
-        disk, remote = self.places(server)
+        disk, remote = self.read_again(server, expected)
         self.assertGreater(remote, 0)
         self.settle(server)
         self.assertGreater(server.metric(FILLS, result="written"), 0)
@@ -110,10 +108,7 @@ class TieredTest(RemoteTestCase):
         self.assertEqual(server.stop(), 0)
         redis.kill()  # what was filled is on the disk now
         server = self.both(redis, directory)
-        actual = self.answers(server)
-        self.assert_same(expected, actual)
-        self.assert_all_stored(actual)
-        disk, remote = self.places(server)
+        disk, remote = self.read_again(server, expected)
         self.assertGreater(disk, 0)
         self.assertEqual(remote, 0)
 

@@ -24,6 +24,24 @@ inline std::vector<Copy::Pair> Pairs(const std::vector<int32_t>& from,
   return pairs;
 }
 
+// A model whose heads have 64 dimensions, in bf16.
+inline RandomModelSpec SmallCudaSpec() {
+  RandomModelSpec spec;
+  spec.head_dim = 64;
+  spec.dtype = DType::kBF16;
+  return spec;
+}
+
+inline CudaBackendOptions SmallCudaOptions() {
+  CudaBackendOptions options;
+  options.tokens_per_block = Tokens(16);
+  options.device_blocks = Blocks(24);
+  options.host_blocks = Blocks(24);
+  options.max_model_len = Tokens(256);
+  options.max_step_tokens = Tokens(64);
+  return options;
+}
+
 class BackendHarness {
  public:
   BackendHarness(const RandomModel& model, const CudaBackendOptions& options)
@@ -41,18 +59,27 @@ class BackendHarness {
   CopyId Start(LinkDirection direction, std::vector<Copy::Pair> pairs) {
     return Start(direction, std::move(pairs), Copy());
   }
-  CopyResult Wait(CopyId id) {
-    while (true) {
-      const std::vector<CopyResult> results = backend_->TakeFinishedCopies();
-      if (!results.empty()) {
-        EXPECT_EQ(results.size(), 1u);
-        EXPECT_EQ(results[0].id, id);
-        return results[0];
+  // The next copy that ends, whichever it is.
+  CopyResult TakeOne() {
+    while (results_.empty()) {
+      for (CopyResult& result : backend_->TakeFinishedCopies()) {
+        results_.push_back(std::move(result));
       }
+      if (!results_.empty()) break;
       std::unique_lock<std::mutex> lock(mu_);
       called_.wait(lock, [this] { return news_; });
       news_ = false;
     }
+    CopyResult result = std::move(results_.front());
+    results_.erase(results_.begin());
+    return result;
+  }
+  // REQUIRES: no other copy is under way.
+  CopyResult Wait(CopyId id) {
+    CopyResult result = TakeOne();
+    EXPECT_TRUE(results_.empty());
+    EXPECT_EQ(result.id, id);
+    return result;
   }
   // Between device and host.
   CopyResult Memory(LinkDirection direction, std::vector<Copy::Pair> pairs) {
@@ -91,6 +118,7 @@ class BackendHarness {
   std::condition_variable called_;
   bool news_ = false;
   int64_t copies_ = 0;
+  std::vector<CopyResult> results_;   // not taken yet
   std::unique_ptr<Backend> backend_;  // last: its listener uses the others until it is gone
 };
 

@@ -1,9 +1,7 @@
 // The whole CUDA backend through its interface, on the emulated device: answers, copies, failures,
 // options.
 #include <algorithm>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/cuda_on_cpu/forward/backend_harness.h"
 #include "tests/support/backend_sequence.h"
 #include "tests/support/random_checkpoint.h"
 #include "tests/support/status_matchers.h"
@@ -21,6 +20,7 @@
 namespace sluice {
 namespace {
 
+using testing::BackendHarness;
 using testing::BlocksFrom;
 using testing::Generate;
 using ::testing::HasSubstr;
@@ -33,74 +33,9 @@ using testing::Sequence;
 using testing::StatusIs;
 using testing::TokensOf;
 
-CudaBackendOptions Options() {
-  CudaBackendOptions options;
-  options.tokens_per_block = Tokens(16);
-  options.device_blocks = Blocks(24);
-  options.host_blocks = Blocks(24);
-  options.max_model_len = Tokens(256);
-  options.max_step_tokens = Tokens(64);
-  return options;
-}
+CudaBackendOptions Options() { return testing::SmallCudaOptions(); }
 
-RandomModelSpec Spec() {
-  RandomModelSpec spec;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
-
-// A backend, and copies that can be waited for.
-class Harness {
- public:
-  Harness(const RandomModel& model, const CudaBackendOptions& options) {
-    backend_ = *CudaBackend::Create(model.config(), model.checkpoint(), options);
-    backend_->SetCopyListener([this] {
-      const std::lock_guard<std::mutex> lock(mu_);
-      news_ = true;
-      called_.notify_all();
-    });
-  }
-
-  Backend& backend() { return *backend_; }
-
-  CopyId Start(LinkDirection direction, std::vector<Copy::Pair> blocks) {
-    Copy copy;
-    copy.id = CopyId(++copies_);
-    copy.direction = direction;
-    copy.blocks = std::move(blocks);
-    backend_->StartCopies({&copy, 1});
-    return copy.id;
-  }
-  CopyResult TakeOne() {
-    while (true) {
-      for (CopyResult& result : backend_->TakeFinishedCopies()) {
-        results_.push_back(std::move(result));
-      }
-      if (!results_.empty()) break;
-      std::unique_lock<std::mutex> lock(mu_);
-      called_.wait(lock, [this] { return news_; });
-      news_ = false;
-    }
-    CopyResult result = results_.front();
-    results_.erase(results_.begin());
-    return result;
-  }
-  absl::Status CopyAndWait(LinkDirection direction, std::vector<Copy::Pair> blocks) {
-    const CopyId id = Start(direction, std::move(blocks));
-    const CopyResult result = TakeOne();
-    EXPECT_EQ(result.id, id);
-    return result.status;
-  }
-
- private:
-  std::mutex mu_;
-  std::condition_variable called_;
-  bool news_ = false;
-  int64_t copies_ = 0;
-  std::vector<CopyResult> results_;
-  std::unique_ptr<Backend> backend_;  // last: its listener uses the others until it is gone
-};
+RandomModelSpec Spec() { return testing::SmallCudaSpec(); }
 
 Sequence MakeSequence(std::vector<TokenId> prompt, int32_t first_block) {
   Sequence s = testing::MakeSequence(std::move(prompt), first_block, 6);
@@ -127,7 +62,7 @@ TEST_F(CudaBackendTest, GreedyTokensEqualTheReferenceForEveryArchitecture) {
     const RandomModel model(spec);
     const ReferenceModel reference(model.config(), model.checkpoint());
     const std::vector<TokenId> prompt = RandomTokens(23, spec.vocab, 1);
-    Harness harness(model, Options());
+    BackendHarness harness(model, Options());
     Sequence s = MakeSequence(prompt, 3);
     EXPECT_EQ(TokensOf(Generate(harness.backend(), s, 10, 17)), reference.Greedy(prompt, 10));
   }
@@ -142,7 +77,7 @@ TEST_F(CudaBackendTest, ItSaysWhatItIs) {
     EXPECT_LE(done, total);
     progress.push_back(done);
   };
-  Harness harness(model, options);
+  BackendHarness harness(model, options);
   const BackendInfo& info = harness.backend().info();
   EXPECT_EQ(info.name, "cuda");
   EXPECT_THAT(info.device, HasSubstr("sm_90"));
@@ -160,7 +95,7 @@ TEST_F(CudaBackendTest, BlocksThatWentToTheHostAndBackGiveTheSameTokens) {
   const RandomModel model(Spec());
   for (const bool revisit : {false, true}) {
     SCOPED_TRACE(revisit ? "moved" : "stayed");
-    Harness harness(model, Options());
+    BackendHarness harness(model, Options());
     Sequence s = MakeSequence(RandomTokens(40, Spec().vocab, 2), 0);
     const std::vector<TokenId> start = TokensOf(Generate(harness.backend(), s, 3, 64));
     static std::vector<TokenId> stayed;
@@ -173,7 +108,7 @@ TEST_F(CudaBackendTest, BlocksThatWentToTheHostAndBackGiveTheSameTokens) {
         out.push_back({s.blocks[b], host});
         back.push_back({host, moved[b]});
       }
-      ASSERT_THAT(harness.CopyAndWait(LinkDirection::kDeviceToHost, out), IsOk());
+      ASSERT_THAT(harness.Memory(LinkDirection::kDeviceToHost, out).status, IsOk());
       s.blocks = moved;
       // The load is slow: it ends after everything in the step that does not wait for it. The step
       // writes into its last block.
@@ -199,11 +134,13 @@ TEST_F(CudaBackendTest, QuantizedBlocksComeBackNearlyTheSame) {
   for (const KvCodecKind codec : {KvCodecKind::kFp8, KvCodecKind::kInt8}) {
     CudaBackendOptions options = Options();
     options.host_codec = codec;
-    Harness harness(model, options);
+    BackendHarness harness(model, options);
     Sequence s = MakeSequence(RandomTokens(40, Spec().vocab, 2), 0);
     Generate(harness.backend(), s, 1, 64);
-    ASSERT_THAT(harness.CopyAndWait(LinkDirection::kDeviceToHost,
-                                    {{s.blocks[0], BlockId(5)}, {s.blocks[1], BlockId(2)}}),
+    ASSERT_THAT(harness
+                    .Memory(LinkDirection::kDeviceToHost,
+                            {{s.blocks[0], BlockId(5)}, {s.blocks[1], BlockId(2)}})
+                    .status,
                 IsOk());
     s.blocks[0] = BlockId(20);
     s.blocks[1] = BlockId(21);
@@ -222,12 +159,14 @@ TEST_F(CudaBackendTest, HostBlocksAreAttendedInPlace) {
   const RandomModel model(Spec());
   const ReferenceModel reference(model.config(), model.checkpoint());
   const std::vector<TokenId> prompt = RandomTokens(50, Spec().vocab, 5);
-  Harness harness(model, Options());
+  BackendHarness harness(model, Options());
   ASSERT_TRUE(harness.backend().info().attends_in_place);
   Sequence s = MakeSequence(prompt, 0);
   std::vector<TokenId> drawn = TokensOf(Generate(harness.backend(), s, 1, 64));
-  ASSERT_THAT(harness.CopyAndWait(LinkDirection::kDeviceToHost,
-                                  {{s.blocks[0], BlockId(4)}, {s.blocks[2], BlockId(1)}}),
+  ASSERT_THAT(harness
+                  .Memory(LinkDirection::kDeviceToHost,
+                          {{s.blocks[0], BlockId(4)}, {s.blocks[2], BlockId(1)}})
+                  .status,
               IsOk());
   s.host_blocks = {BlockId(4), BlockId(), BlockId(1)};
   s.blocks[0] = s.blocks[2] = BlockId();
@@ -240,7 +179,7 @@ TEST_F(CudaBackendTest, ALoadThatFailsFailsItsSequenceOnly) {
   const RandomModel model(Spec());
   const std::vector<TokenId> prompt = RandomTokens(30, Spec().vocab, 7);
   const ReferenceModel reference(model.config(), model.checkpoint());
-  Harness harness(model, Options());
+  BackendHarness harness(model, Options());
   Sequence good = MakeSequence(prompt, 0);
   Sequence bad = MakeSequence(prompt, 6);
   Generate(harness.backend(), bad, 1, 64);
@@ -261,7 +200,7 @@ TEST_F(CudaBackendTest, WaitingForALoadIsBookedAsStall) {
     return std::string_view(launch.name) == "kv_copy" ? 150e3 : 0.0;
   });
   const RandomModel model(Spec());
-  Harness harness(model, Options());
+  BackendHarness harness(model, Options());
   const std::vector<TokenId> prompt = RandomTokens(33, Spec().vocab, 7);
   Sequence loading = MakeSequence(prompt, 0);
   loading.computed = 32;
@@ -285,7 +224,7 @@ TEST_F(CudaBackendTest, WaitingForALoadIsBookedAsStall) {
 TEST_F(CudaBackendTest, SeededDrawsDoNotDependOnWhatRunsBeside) {
   const RandomModel model(Spec());
   const auto sampled = [&](const std::vector<int>& lengths) {
-    Harness harness(model, Options());
+    BackendHarness harness(model, Options());
     std::vector<Sequence> sequences;
     for (size_t i = 0; i < lengths.size(); ++i) {
       sequences.push_back(
@@ -316,7 +255,7 @@ TEST_F(CudaBackendTest, SeededDrawsDoNotDependOnWhatRunsBeside) {
 TEST_F(CudaBackendTest, ALostDeviceFailsEveryFurtherStep) {
   const RandomModel model(Spec());
   {
-    Harness harness(model, Options());
+    BackendHarness harness(model, Options());
     Sequence s = MakeSequence(RandomTokens(20, Spec().vocab, 3), 0);
     cuda_emu::FailStreamOperation(9, cudaErrorIllegalAddress);
     for (int i = 0; i < 2; ++i) {
@@ -326,7 +265,7 @@ TEST_F(CudaBackendTest, ALostDeviceFailsEveryFurtherStep) {
       EXPECT_THAT(std::string(result.status.message()), HasSubstr("restart"));
       EXPECT_TRUE(result.sequences.empty());
     }
-    EXPECT_THAT(harness.CopyAndWait(LinkDirection::kDeviceToHost, {{BlockId(0), BlockId(0)}}),
+    EXPECT_THAT(harness.Memory(LinkDirection::kDeviceToHost, {{BlockId(0), BlockId(0)}}).status,
                 StatusIs(absl::StatusCode::kUnavailable, HasSubstr("")));
   }
   Abandon();
@@ -337,7 +276,7 @@ TEST_F(CudaBackendTest, ALaunchThatFailsFailsItsStepOnly) {
   const RandomModel model(Spec());
   const ReferenceModel reference(model.config(), model.checkpoint());
   const std::vector<TokenId> prompt = RandomTokens(20, Spec().vocab, 3);
-  Harness harness(model, Options());
+  BackendHarness harness(model, Options());
   Sequence s = MakeSequence(prompt, 0);
   for (const int nth : {1, 5, 12, 20}) {
     cuda_emu::FailCall(cuda_emu::Api::kLaunch, nth, cudaErrorLaunchOutOfResources);
@@ -359,14 +298,14 @@ TEST_F(CudaBackendTest, ThePoolTakesItsShareOfMemory) {
   options.gpu_memory_utilization = 0.5;
   Blocks half;
   {
-    Harness harness(model, options);
+    BackendHarness harness(model, options);
     half = harness.backend().info().device_blocks;
     const int64_t bytes = half.value() * harness.backend().info().device_block_bytes.value();
     EXPECT_LT(bytes, 8 << 20);
     EXPECT_GT(bytes, 6 << 20);
   }
   options.gpu_memory_utilization = 0.9;
-  Harness harness(model, options);
+  BackendHarness harness(model, options);
   EXPECT_GT(harness.backend().info().device_blocks, half);
 }
 

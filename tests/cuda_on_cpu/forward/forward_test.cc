@@ -103,17 +103,7 @@ TEST_P(ForwardCaseTest, LogitsOfPrefillAndDecodeMatchTheReference) {
   const std::vector<std::vector<double>> want = reference.Logits(tokens);
 
   ForwardWorld world(model.config(), model.checkpoint(), {.block_tokens = c.block_tokens});
-  const std::vector<BlockId> blocks = world.TakeBlocks(c.tokens);
-  const auto all = static_cast<size_t>(c.tokens);
-  size_t first = 0;
-  for (const size_t end : {all / 3, all - 4, all - 3, all - 2, all - 1, all}) {
-    const auto logits = world.Run(
-        {{std::span(tokens).subspan(first, end - first), static_cast<int64_t>(first), blocks}});
-    first = end;
-    const double error = RelativeError(logits[0], want[end - 1]);
-    RecordProperty(absl::StrCat("error_", end), absl::StrCat(error));
-    ASSERT_LT(error, kTolerance) << "position " << end - 1;
-  }
+  ExpectLogitsNear(world, tokens, want, kTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ForwardCaseTest, ::testing::ValuesIn(Cases()),

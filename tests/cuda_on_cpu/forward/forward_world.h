@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "backend/cuda/device/memory.h"
 #include "backend/cuda/device/stream.h"
 #include "backend/cuda/forward/control_buffer.h"
@@ -19,8 +20,10 @@
 #include "backend/cuda/weights/device_weights.h"
 #include "backend/model/checkpoint.h"
 #include "backend/model/model_config.h"
+#include "gtest/gtest.h"
 #include "scheduler/base/check.h"
 #include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/support/relative_error.h"
 
 namespace sluice::cuda {
 
@@ -140,5 +143,22 @@ class ForwardWorld {
   std::vector<BlockId> free_;
   int32_t most_partial_rows_ = 0;
 };
+
+// Runs most of a prompt in two chunks, the rest token by token; the logits of the last token of
+// each are to be within `tolerance` of `want`. Records the errors with the test.
+inline void ExpectLogitsNear(ForwardWorld& world, const std::vector<TokenId>& tokens,
+                             const std::vector<std::vector<double>>& want, double tolerance) {
+  const size_t all = tokens.size();
+  const std::vector<BlockId> blocks = world.TakeBlocks(static_cast<int64_t>(all));
+  size_t first = 0;
+  for (const size_t end : {all / 3, all - 4, all - 3, all - 2, all - 1, all}) {
+    const auto logits = world.Run(
+        {{std::span(tokens).subspan(first, end - first), static_cast<int64_t>(first), blocks}});
+    first = end;
+    const double error = testing::RelativeError(logits[0], want[end - 1]);
+    ::testing::Test::RecordProperty(absl::StrCat("error_", end), absl::StrCat(error));
+    ASSERT_LT(error, tolerance) << "position " << end - 1;
+  }
+}
 
 }  // namespace sluice::cuda

@@ -18,7 +18,6 @@ using testing::Generate;
 using testing::IsOk;
 using testing::Pairs;
 using testing::RandomModel;
-using testing::RandomModelSpec;
 using testing::RandomTokens;
 using testing::Sequence;
 using testing::TokensOf;
@@ -49,18 +48,12 @@ size_t PlaceOf(const std::vector<cuda_emu::TraceEntry>& trace, const std::string
 }
 
 TEST_F(InFlightTest, PartsOnDeviceOnHostAndUnderWayMergeExactlyAndLayersOverlap) {
-  RandomModelSpec spec;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
+  testing::RandomModelSpec spec = testing::SmallCudaSpec();
   spec.layers = kLayers;
   const RandomModel model(spec);
   const ReferenceModel reference(model.config(), model.checkpoint());
   const std::vector<TokenId> prompt = RandomTokens(70, spec.vocab, 5);
-  CudaBackendOptions options;
-  options.tokens_per_block = Tokens(16);
-  options.device_blocks = Blocks(24);
-  options.host_blocks = Blocks(24);
-  options.max_model_len = Tokens(256);
+  CudaBackendOptions options = testing::SmallCudaOptions();
   options.max_step_tokens = Tokens(128);
   BackendHarness harness(model, options);
   Sequence s = testing::MakeSequence(prompt, 0, 6);

@@ -1,6 +1,5 @@
 // CudaBackend with 8-bit KV on the device: sizes, names, copies that change no bit, refusals.
-#include <condition_variable>
-#include <mutex>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/cuda_on_cpu/forward/backend_harness.h"
 #include "tests/support/backend_sequence.h"
 #include "tests/support/random_checkpoint.h"
 #include "tests/support/status_matchers.h"
@@ -17,6 +17,7 @@
 namespace sluice {
 namespace {
 
+using testing::BackendHarness;
 using testing::BlocksFrom;
 using testing::Generate;
 using ::testing::HasSubstr;
@@ -30,22 +31,12 @@ using testing::StatusIs;
 constexpr KvCodecKind kEightBit[] = {KvCodecKind::kFp8, KvCodecKind::kInt8};
 
 CudaBackendOptions Options(KvCodecKind device) {
-  CudaBackendOptions options;
-  options.tokens_per_block = Tokens(16);
-  options.device_blocks = Blocks(24);
-  options.host_blocks = Blocks(24);
-  options.max_model_len = Tokens(256);
-  options.max_step_tokens = Tokens(64);
+  CudaBackendOptions options = testing::SmallCudaOptions();
   options.device_codec = device;
   return options;
 }
 
-RandomModelSpec Spec() {
-  RandomModelSpec spec;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
+RandomModelSpec Spec() { return testing::SmallCudaSpec(); }
 
 class KvTypeBackendTest : public EmulatedTest {
  protected:
@@ -55,40 +46,18 @@ class KvTypeBackendTest : public EmulatedTest {
     cuda_emu::Reset(config);
   }
   void TearDown() override {
-    backend_ = nullptr;
+    harness_ = nullptr;
     EmulatedTest::TearDown();
   }
 
   void Make(const CudaBackendOptions& options) {
-    backend_ = nullptr;
-    backend_ = *CudaBackend::Create(model_.config(), model_.checkpoint(), options);
-    backend_->SetCopyListener([this] {
-      const std::lock_guard<std::mutex> lock(mu_);
-      news_ = true;
-      called_.notify_all();
-    });
+    harness_ = nullptr;
+    harness_ = std::make_unique<BackendHarness>(model_, options);
   }
-  CopyResult CopyAndWait(LinkDirection direction, std::vector<Copy::Pair> blocks) {
-    Copy copy;
-    copy.id = CopyId(++copies_);
-    copy.direction = direction;
-    copy.blocks = std::move(blocks);
-    backend_->StartCopies({&copy, 1});
-    while (true) {
-      const std::vector<CopyResult> results = backend_->TakeFinishedCopies();
-      if (!results.empty()) return results[0];
-      std::unique_lock<std::mutex> lock(mu_);
-      called_.wait(lock, [this] { return news_; });
-      news_ = false;
-    }
-  }
+  Backend& backend() { return harness_->backend(); }
 
   const RandomModel model_{Spec()};
-  std::mutex mu_;
-  std::condition_variable called_;
-  bool news_ = false;
-  int64_t copies_ = 0;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<BackendHarness> harness_;
 };
 
 // What was drawn, and how likely it was: equal only if every bit that was read is.
@@ -104,7 +73,7 @@ TEST_F(KvTypeBackendTest, BlocksTakeTheirCodesAndScalesOnBothSides) {
   for (const KvCodecKind codec : kEightBit) {
     SCOPED_TRACE(CudaBackend::KvDType(codec));
     Make(Options(codec));
-    const BackendInfo& info = backend_->info();
+    const BackendInfo& info = backend().info();
     // Layers, K and V, tokens, heads, 64 codes and a scale.
     const Bytes block(2 * 2 * 16 * 2 * (64 + 2));
     EXPECT_EQ(info.device_block_bytes, block);
@@ -128,7 +97,7 @@ TEST_F(KvTypeBackendTest, ThePoolHoldsNearlyTwiceTheBlocks) {
     CudaBackendOptions options = Options(codec);
     options.device_blocks.reset();
     Make(options);
-    blocks.push_back(AsDouble(backend_->info().device_blocks));
+    blocks.push_back(AsDouble(backend().info().device_blocks));
   }
   EXPECT_NEAR(blocks[1] / blocks[0], 128.0 / 66.0, 0.01);
 }
@@ -140,12 +109,12 @@ TEST_F(KvTypeBackendTest, BlocksThatWentToTheHostAndBackChangeNothing) {
     Make(Options(codec));
     const std::vector<TokenId> prompt = RandomTokens(40, Spec().vocab, 2);
     Sequence stays = testing::MakeSequence(prompt, 0, 6);
-    const auto start = Draws(*backend_, stays, 3);
-    const auto want = Draws(*backend_, stays, 5);
+    const auto start = Draws(backend(), stays, 3);
+    const auto want = Draws(backend(), stays, 5);
 
     Make(Options(codec));
     Sequence moves = testing::MakeSequence(prompt, 0, 6);
-    EXPECT_EQ(Draws(*backend_, moves, 3), start);
+    EXPECT_EQ(Draws(backend(), moves, 3), start);
     std::vector<Copy::Pair> out;
     std::vector<Copy::Pair> back;
     const std::vector<BlockId> moved = BlocksFrom(12, 6);
@@ -154,12 +123,12 @@ TEST_F(KvTypeBackendTest, BlocksThatWentToTheHostAndBackChangeNothing) {
       out.push_back({moves.blocks[b], host});
       back.push_back({host, moved[b]});
     }
-    const CopyResult stored = CopyAndWait(LinkDirection::kDeviceToHost, out);
+    const CopyResult stored = harness_->Memory(LinkDirection::kDeviceToHost, out);
     ASSERT_THAT(stored.status, IsOk());
-    EXPECT_EQ(stored.bytes.value(), 3 * backend_->info().device_block_bytes.value());
-    ASSERT_THAT(CopyAndWait(LinkDirection::kHostToDevice, back).status, IsOk());
+    EXPECT_EQ(stored.bytes.value(), 3 * backend().info().device_block_bytes.value());
+    ASSERT_THAT(harness_->Memory(LinkDirection::kHostToDevice, back).status, IsOk());
     moves.blocks = moved;
-    EXPECT_EQ(Draws(*backend_, moves, 5), want);
+    EXPECT_EQ(Draws(backend(), moves, 5), want);
   }
 }
 
@@ -167,8 +136,8 @@ TEST_F(KvTypeBackendTest, ItsOwnCodecIsTheSameAsRawAndAnotherIsRefused) {
   CudaBackendOptions options = Options(KvCodecKind::kFp8);
   options.host_codec = KvCodecKind::kFp8;
   Make(options);
-  EXPECT_EQ(backend_->info().geometry.bytes_per_block, backend_->info().device_block_bytes);
-  EXPECT_TRUE(backend_->info().attends_in_place);
+  EXPECT_EQ(backend().info().geometry.bytes_per_block, backend().info().device_block_bytes);
+  EXPECT_TRUE(backend().info().attends_in_place);
 
   const auto create = [&] {
     return CudaBackend::Create(model_.config(), model_.checkpoint(), options).status();

@@ -35,23 +35,13 @@ using testing::Sequence;
 using testing::StatusIs;
 using testing::TokensOf;
 
-constexpr int64_t kBlockTokens = 16;
+constexpr int64_t kBlockTokens = 16;  // as SmallCudaOptions() has it
 constexpr int32_t kSlots = 16;
 
-RandomModelSpec Spec() {
-  RandomModelSpec spec;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
+RandomModelSpec Spec() { return testing::SmallCudaSpec(); }
 
 CudaBackendOptions Options(KvCodecKind host, KvCodecKind disk) {
-  CudaBackendOptions options;
-  options.tokens_per_block = Tokens(kBlockTokens);
-  options.device_blocks = Blocks(24);
-  options.host_blocks = Blocks(24);
-  options.max_model_len = Tokens(256);
-  options.max_step_tokens = Tokens(64);
+  CudaBackendOptions options = testing::SmallCudaOptions();
   options.host_codec = host;
   options.disk_codec = disk;
   return options;

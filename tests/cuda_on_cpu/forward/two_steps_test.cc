@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/cuda_on_cpu/emulated_test.h"
+#include "tests/cuda_on_cpu/forward/backend_harness.h"
 #include "tests/support/backend_sequence.h"
 #include "tests/support/random_checkpoint.h"
 #include "tests/support/status_matchers.h"
@@ -32,19 +33,11 @@ using testing::Sequence;
 using testing::StatusIs;
 using testing::TokensOf;
 
-RandomModelSpec Spec() {
-  RandomModelSpec spec;
-  spec.head_dim = 64;
-  spec.dtype = DType::kBF16;
-  return spec;
-}
+RandomModelSpec Spec() { return testing::SmallCudaSpec(); }
 
 CudaBackendOptions Options(int64_t blocks = 24) {
-  CudaBackendOptions options;
-  options.tokens_per_block = Tokens(16);
+  CudaBackendOptions options = testing::SmallCudaOptions();
   options.device_blocks = Blocks(blocks);
-  options.host_blocks = Blocks(24);
-  options.max_model_len = Tokens(256);
   options.max_step_tokens = Tokens(96);
   return options;
 }

@@ -6,32 +6,18 @@ Run by hand: python3 tests/cuda_on_cpu/server/ahead_test.py --sluice .../sluice_
     --make-checkpoint .../make_random_checkpoint
 """
 
-import os
 import signal
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e"))
-
-import harness  # pylint: disable=wrong-import-position
+import emulated_server
+from emulated_server import harness
 
 PROMPTS = ("First came the rain, and", "Nobody knew that", "It was a dark night, and the")
 
 
-class AheadTest(harness.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.model = harness.make_checkpoint(
-            harness.tempfile.mkdtemp(prefix="sluice_e2e_"), hidden=64, intermediate=128, layers=2,
-            heads=2, kv_heads=1, head_dim=64, vocab=256, max_positions=512, dtype="bf16")
-
-    @classmethod
-    def tearDownClass(cls):
-        harness.shutil.rmtree(cls.model, ignore_errors=True)
-
+class AheadTest(emulated_server.EmulatedServerTestCase):
     def start_server(self, *arguments, **values):
-        values = {"model": self.model} | values
-        return super().start_server("--backend=cuda", "--block-size=16", "--device-kv-blocks=60",
-                                    "--host-kv-blocks=0", *arguments, **values)
+        return super().start_server("--device-kv-blocks=60", "--host-kv-blocks=0", *arguments,
+                                    **values)
 
     def test_two_steps_in_flight_change_no_answer(self):
         answers = []

@@ -7,64 +7,36 @@ Run by hand: python3 tests/cuda_on_cpu/server/kv_dtype_test.py --sluice .../slui
     --make-checkpoint .../make_random_checkpoint
 """
 
-import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import server_test  # pylint: disable=wrong-import-position
-
-harness = server_test.harness
+import emulated_server
+from emulated_server import LARGE, SLOW_LINK, SMALL, harness
 
 # Layers, K and V, tokens, heads, and 64 codes with a scale.
 BLOCK_BYTES = 2 * 2 * 16 * 1 * (64 + 2)
 
 
-class KvDTypeTest(harness.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.model = harness.make_checkpoint(
-            harness.tempfile.mkdtemp(prefix="sluice_e2e_"), hidden=64, intermediate=128, layers=2,
-            heads=2, kv_heads=1, head_dim=64, vocab=256, max_positions=512, dtype="bf16")
-
-    @classmethod
-    def tearDownClass(cls):
-        harness.shutil.rmtree(cls.model, ignore_errors=True)
-
-    def answers(self, dtype, *arguments):
-        """Output ids of all prompts, the metrics afterwards, and how many tokens of KV were attended
-        to in host memory."""
-        server = self.start_server("--backend=cuda", "--block-size=16",
-                                   f"--kv-cache-dtype={dtype}", *arguments, model=self.model)
-        records = server.generate_all(server_test.prompts(), concurrency=4,
-                                      max_tokens=server_test.OUTPUT_TOKENS, ignore_eos=True)
-        self.assert_quiet(server)
-        metrics = server.metrics()
-        self.assertEqual(server.stop(), 0)
-        in_place = sum(record["usage"]["attended_in_place_tokens"] for record in records)
-        return [record["output_ids"] for record in records], metrics, in_place
-
+class KvDTypeTest(emulated_server.EmulatedServerTestCase):
     def test_offloading_changes_no_token(self):
         moved = "sluice_kv_transfer_bytes_total"
         for dtype in ("fp8", "int8"):
+            type_flag = f"--kv-cache-dtype={dtype}"
             with self.subTest(dtype):
-                expected, resident, _ = self.answers(dtype, *server_test.LARGE)
+                expected, resident, _ = self.answers(type_flag, *LARGE)
                 self.assertEqual(resident.value(moved), 0)
-                loaded, metrics, _ = self.answers(dtype, *server_test.SMALL, "--policy=fcfs")
+                loaded, metrics, _ = self.answers(type_flag, *SMALL, "--policy=fcfs")
                 for ends in ({"src": "device", "dst": "host"}, {"src": "host", "dst": "device"}):
                     count = metrics.value(moved, **ends)
                     self.assertGreater(count, 0)
                     self.assertEqual(count % BLOCK_BYTES, 0)
                 self.assertEqual(loaded, expected)
-                attended, _, in_place = self.answers(dtype, *server_test.SMALL,
-                                                     f"--calibration={server_test.SLOW_LINK}")
+                attended, _, in_place = self.answers(type_flag, *SMALL,
+                                                     f"--calibration={SLOW_LINK}")
                 self.assertGreater(in_place, 0)
                 self.assertEqual(attended, expected)
 
     def test_it_says_what_kv_is(self):
-        server = self.start_server("--backend=cuda", "--block-size=16", "--kv-cache-dtype=fp8",
-                                   *server_test.SMALL, model=self.model)
+        server = self.start_server("--kv-cache-dtype=fp8", *SMALL)
         metrics = server.metrics()
         for tier, blocks in (("device", 14), ("host", 60)):
             self.assertEqual(metrics.value("sluice_kv_tier_capacity_bytes", tier=tier),
@@ -77,8 +49,7 @@ class KvDTypeTest(harness.TestCase):
         prompt = "It was a dark night, and the"
         answers = []
         for quantization in ("none", "fp8"):
-            server = self.start_server("--backend=cuda", "--block-size=16",
-                                       f"--quantization={quantization}", *server_test.LARGE,
+            server = self.start_server(f"--quantization={quantization}", *LARGE,
                                        model=harness.DEMO_MODEL)
             answers.append(server.generate(prompt, max_tokens=1, ignore_eos=True, logprobs=1))
             text = server.metrics_text()

@@ -8,13 +8,12 @@ Run by hand: python3 tests/cuda_on_cpu/server/storage_test.py --sluice .../sluic
 """
 
 import os
-import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "e2e"))
+import emulated_server
+from emulated_server import harness
 
-import harness  # pylint: disable=wrong-import-position
-import redis_server  # pylint: disable=wrong-import-position
+import redis_server  # pylint: disable=wrong-import-order
 
 OUTPUT_TOKENS = 5
 PROMPTS = 5
@@ -31,25 +30,18 @@ def prompts():
     return [text[CHARACTERS * i:CHARACTERS * (i + 1)] for i in range(PROMPTS)]
 
 
-class StorageTestCase(harness.TestCase):
+class StorageTestCase(emulated_server.EmulatedServerTestCase):
     @classmethod
     def setUpClass(cls):
-        cls.model = harness.make_checkpoint(
-            harness.tempfile.mkdtemp(prefix="sluice_e2e_"), hidden=64, intermediate=128, layers=2,
-            heads=2, kv_heads=1, head_dim=64, vocab=256, max_positions=512, dtype="bf16")
+        super().setUpClass()
         # So small a model would rather be computed again than read.
         cls.calibration = harness.slow_calibration(cls.model)
 
-    @classmethod
-    def tearDownClass(cls):
-        harness.shutil.rmtree(cls.model, ignore_errors=True)
-
     def serve(self, *arguments, backend="cuda"):
-        return self.start_server(f"--backend={backend}", "--block-size=16", *POOLS,
-                                 "--attend-in-place=off", f"--calibration={self.calibration}",
-                                 *arguments, model=self.model)
+        return self.start_server(f"--backend={backend}", *POOLS, "--attend-in-place=off",
+                                 f"--calibration={self.calibration}", *arguments)
 
-    def answers(self, server):
+    def answers_of(self, server):
         """The records of all prompts, one after the other."""
         return [server.generate(prompt, max_tokens=OUTPUT_TOKENS, ignore_eos=True)
                 for prompt in prompts()]
@@ -57,7 +49,7 @@ class StorageTestCase(harness.TestCase):
     def answers_with(self, server, tier):
         """The same, all of whose prompts were read from the tier, not only in the end: reading is so
         much quicker than computing is said to be that every full block is worth it."""
-        records = self.answers(server)
+        records = self.answers_of(server)
         for i, record in enumerate(records):
             usage = record["usage"]
             self.assertEqual(usage[f"cached_{tier}_tokens"], FULL_BLOCKS, f"prompt {i}: {usage}")
@@ -98,7 +90,7 @@ class DiskTest(StorageTestCase):
         directory = self.temp_dir()
         first = self.on_disk(directory, *arguments)
         self.assert_log(first, "disk KV tier")
-        expected = self.answers(first)
+        expected = self.answers_of(first)
         self.assertEqual(self.cached(expected, "disk"), 0)
         end(first)
         second = self.on_disk(directory, *arguments)
@@ -141,9 +133,9 @@ class DiskTest(StorageTestCase):
 
     def test_what_was_evicted_from_memory_comes_back_from_the_disk(self):
         server = self.on_disk(self.temp_dir())
-        expected = self.answers(server)  # more than both pools hold
+        expected = self.answers_of(server)  # more than both pools hold
         self.settle(server, "disk")
-        actual = self.answers(server)
+        actual = self.answers_of(server)
         self.assert_same(expected, actual)
         self.assertGreater(self.cached(actual, "disk"), 0)
         self.assertEqual(sum(record["usage"]["computed_tokens"] for record in actual),
@@ -153,10 +145,10 @@ class DiskTest(StorageTestCase):
     def test_a_server_on_a_cpu_has_a_folder_of_its_own(self):
         directory = self.temp_dir()
         gpu = self.on_disk(directory)
-        expected = self.answers(gpu)
+        expected = self.answers_of(gpu)
         self.stop(gpu)
         cpu = self.on_disk(directory, backend="cpu")
-        self.assertEqual(self.cached(self.answers(cpu), "disk"), 0)
+        self.assertEqual(self.cached(self.answers_of(cpu), "disk"), 0)
         self.stop(cpu)
         again = self.on_disk(directory)
         self.assert_same(expected, self.answers_with(again, "disk"))
@@ -167,14 +159,14 @@ class DiskTest(StorageTestCase):
     def test_a_damaged_disk_costs_no_request(self):
         directory = self.temp_dir()
         first = self.on_disk(directory)
-        expected = self.answers(first)
+        expected = self.answers_of(first)
         self.stop(first)
         for folder, _, names in os.walk(directory):
             for name in names:
                 if name.startswith("segment-"):
                     self.spoil(os.path.join(folder, name))
         server = self.on_disk(directory)
-        self.assert_same(expected, self.answers(server))
+        self.assert_same(expected, self.answers_of(server))
         self.assertEqual(server.metric("sluice_requests_total", outcome="error"), 0)
         self.assertGreater(server.metric(OPERATIONS, src="disk", outcome="failed"), 0)
         self.assertEqual(server.stop(), 0)
@@ -197,15 +189,15 @@ class RemoteTest(StorageTestCase):
         url = f"--kv-remote-url={redis.url}"
         first = self.serve(url)
         self.assert_log(first, "remote KV tier")
-        expected = self.answers(first)
+        expected = self.answers_of(first)
         self.settle(first, "remote")
         second = self.serve(url)  # beside the first
         self.assert_same(expected, self.answers_with(second, "remote"))
         self.assertEqual(second.metric("sluice_kv_remote_corrupt_blocks_total"), 0)
         # Without Redis both go on.
         redis.kill()
-        self.assert_same(expected, self.answers(first))
-        self.assert_same(expected, self.answers(second))
+        self.assert_same(expected, self.answers_of(first))
+        self.assert_same(expected, self.answers_of(second))
         for server in (first, second):
             self.assertEqual(server.metric("sluice_requests_total", outcome="error"), 0)
             self.assertEqual(server.stop(), 0)

@@ -86,6 +86,13 @@ RequestSpec Spec(int64_t id, int64_t prompt, int64_t max_new) {
   return spec;
 }
 
+// The same, drawn until max_new.
+RequestSpec PlainSpec(int64_t id, int64_t prompt, int64_t max_new) {
+  RequestSpec spec = Spec(id, prompt, max_new);
+  spec.sampling = std::make_shared<SamplingParams>();
+  return spec;
+}
+
 // One engine, turned by hand.
 struct World {
   explicit World(int depth) {
@@ -164,9 +171,7 @@ TEST(EngineAheadTest, TwoStepsInFlightGiveEveryRequestTheSameTokens) {
 
 TEST(EngineAheadTest, ACancelledRequestGetsNothingMoreAndLeavesNothing) {
   World world(2);
-  RequestSpec spec = Spec(1, 8, 200);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto stream = world.Submit(std::move(spec));
+  auto stream = world.Submit(PlainSpec(1, 8, 200));
   for (int i = 0; i < 3; ++i) world.Turn();
   ASSERT_EQ(world.backend.in_flight(), 1u);
   world.loop->Cancel(RequestId(1));
@@ -178,9 +183,7 @@ TEST(EngineAheadTest, ACancelledRequestGetsNothingMoreAndLeavesNothing) {
 
 TEST(EngineAheadTest, ASlowReaderEndsWithAStepInFlight) {
   World world(2);
-  RequestSpec spec = Spec(1, 8, 50);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto stream = world.Submit(std::move(spec), 3);
+  auto stream = world.Submit(PlainSpec(1, 8, 50), 3);
   world.RunUntilQuiet();
   EXPECT_THAT(stream->TakeAll().back().finish->status,
               StatusIs(absl::StatusCode::kCancelled, HasSubstr("read too slowly")));
@@ -188,9 +191,7 @@ TEST(EngineAheadTest, ASlowReaderEndsWithAStepInFlight) {
 
 TEST(EngineAheadTest, AStepThatFailsTakesTheOneBehindWithItAndNoMore) {
   World world(2);
-  RequestSpec spec = Spec(1, 8, 50);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto first = world.Submit(std::move(spec));
+  auto first = world.Submit(PlainSpec(1, 8, 50));
   for (int i = 0; i < 4; ++i) world.Turn();
   world.backend.FailNextStep(absl::InternalError("one bad launch"));
   world.RunUntilQuiet();
@@ -206,9 +207,7 @@ TEST(EngineAheadTest, ALostDeviceIsToldOnce) {
   World world(2);
   std::vector<std::shared_ptr<TokenStream>> streams;
   for (int64_t id = 0; id < 3; ++id) {
-    RequestSpec spec = Spec(id, 8, 50);
-    spec.sampling = std::make_shared<SamplingParams>();
-    streams.push_back(world.Submit(std::move(spec)));
+    streams.push_back(world.Submit(PlainSpec(id, 8, 50)));
   }
   for (int i = 0; i < 4; ++i) world.Turn();
   world.backend.FailNextStep(absl::UnavailableError("device lost"));
@@ -222,9 +221,7 @@ TEST(EngineAheadTest, ALostDeviceIsToldOnce) {
 
 TEST(EngineAheadTest, ADrainFinishesWhatIsInFlight) {
   World world(2);
-  RequestSpec spec = Spec(1, 8, 20);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto stream = world.Submit(std::move(spec));
+  auto stream = world.Submit(PlainSpec(1, 8, 20));
   for (int i = 0; i < 3; ++i) world.Turn();
   world.loop->StartDrain();
   world.RunUntilQuiet();
@@ -234,9 +231,7 @@ TEST(EngineAheadTest, ADrainFinishesWhatIsInFlight) {
 // The step in flight uses the scheduler's memory.
 TEST(EngineAheadTest, AStopThatDoesNotWaitForRequestsWaitsForTheStepInFlight) {
   World world(2);
-  RequestSpec spec = Spec(1, 8, 20);
-  spec.sampling = std::make_shared<SamplingParams>();
-  auto stream = world.Submit(std::move(spec));
+  auto stream = world.Submit(PlainSpec(1, 8, 20));
   for (int i = 0; i < 3; ++i) world.Turn();
   ASSERT_EQ(world.backend.in_flight(), 1u);
   EXPECT_FALSE(world.loop->idle());
